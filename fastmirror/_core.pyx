@@ -1,0 +1,595 @@
+"""The compiled core: field scanning, head rewriting, the sampling hash, counters.
+
+Invariants: what is written here is a valid head whatever came in (hop-by-hop fields are never
+forwarded, framing fields are written anew from what was parsed); nothing here does I/O, waits,
+or keeps a reference to what it was given, save for Fields, which owns one message's fields.
+"""
+
+from cpython.bytes cimport (
+    PyBytes_AS_STRING,
+    PyBytes_FromStringAndSize,
+    PyBytes_GET_SIZE,
+)
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
+from libc.stdlib cimport realloc
+from libc.string cimport memcpy
+
+from fractions import Fraction
+
+
+cdef extern from "time.h" nogil:
+    ctypedef long time_t
+    cdef struct timespec:
+        time_t tv_sec
+        long tv_nsec
+    int CLOCK_MONOTONIC
+    int clock_gettime(int clock, timespec* result)
+
+cdef extern from "sys/random.h" nogil:
+    ssize_t getrandom(void* buffer, size_t length, unsigned int flags)
+
+cdef extern from "strings.h" nogil:
+    int strncasecmp(const char* a, const char* b, size_t length)
+
+
+# ---- field names -------------------------------------------------------------------------
+
+cdef inline bint _is(const char* name, const char* known, Py_ssize_t length) noexcept nogil:
+    return strncasecmp(name, known, <size_t>length) == 0
+
+
+cdef FieldKind kind_of(const char* name, Py_ssize_t length) noexcept nogil:
+    """What the field means to a proxy. The switch on length leaves most names one compare."""
+    if length == 4 and _is(name, b"host", 4):
+        return HOST
+    if length == 10:
+        if _is(name, b"connection", 10):
+            return CONNECTION
+        if _is(name, b"keep-alive", 10):
+            return HOP_BY_HOP
+    elif length == 14 and _is(name, b"content-length", 14):
+        return CONTENT_LENGTH
+    elif length == 17:
+        if _is(name, b"transfer-encoding", 17):
+            return TRANSFER_ENCODING
+        if _is(name, b"x-fastmirror-copy", 17):
+            return COPY_MARKER
+    elif length == 12 and _is(name, b"x-request-id", 12):
+        return REQUEST_ID
+    elif length == 15 and _is(name, b"x-forwarded-for", 15):
+        return FORWARDED_FOR
+    elif length == 7:
+        if _is(name, b"upgrade", 7):
+            return UPGRADE
+        if _is(name, b"trailer", 7):
+            return TRAILER
+    elif length == 6 and _is(name, b"expect", 6):
+        return EXPECT
+    elif length == 2 and _is(name, b"te", 2):
+        return TE
+    if length > 6 and _is(name, b"proxy-", 6):
+        return HOP_BY_HOP
+    return OTHER
+
+
+# A client may not name these in Connection to have us strip them: what follows us trusts them
+# (RFC 9110 section 7.6.1 forbids it only for fields that are meant for all recipients).
+cdef frozenset PROTECTED = frozenset((
+    b"authorization", b"cookie", b"content-type", b"content-encoding", b"content-length",
+    b"date", b"forwarded", b"host", b"origin", b"range", b"set-cookie", b"transfer-encoding",
+    b"via", b"x-fastmirror-copy", b"x-forwarded-client-cert", b"x-forwarded-for",
+    b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip",
+    b"x-request-id", b"cache-control", b"traceparent", b"tracestate",
+))
+
+
+cdef class Fields:
+    """One message's fields: as they came, and what a proxy must know of them."""
+
+    def __cinit__(self):
+        self.items = []
+        self.clear()
+
+    cdef int clear(self) except -1:
+        if self.items:
+            self.items = []
+        self.size = 0
+        self.count = 0
+        self.content_length = -1
+        self.transfer_encoding = self.chunked = False
+        self.hosts = 0
+        self.host = None
+        self.close = self.keep_alive = self.wants_upgrade = False
+        self.named = None
+        self.upgrade = None
+        self.expect = self.te_trailers = self.is_copy = False
+        self.request_id = None
+        self.forwarded_for = None
+        return 0
+
+    cdef Py_ssize_t append(self, bytes name, bytes value) except -1:
+        """Take one field; returns the size of all so far, in bytes as on the wire."""
+        cdef Py_ssize_t name_length = PyBytes_GET_SIZE(name)
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(value)
+        cdef char* text = PyBytes_AS_STRING(value)
+        cdef FieldKind kind
+        # The parser strips white space before a value and leaves that behind it.
+        if length > 0 and (text[length - 1] == c" " or text[length - 1] == c"\t"):
+            value = value.rstrip(b" \t")
+            length = PyBytes_GET_SIZE(value)
+            text = PyBytes_AS_STRING(value)
+        self.items.append(name)
+        self.items.append(value)
+        self.count += 1
+        self.size += name_length + length + 4
+        kind = kind_of(PyBytes_AS_STRING(name), name_length)
+        if kind == OTHER:
+            return self.size
+        if kind == HOST:
+            self.hosts += 1
+            self.host = value
+        elif kind == CONNECTION:
+            self._read_connection(value)
+        elif kind == CONTENT_LENGTH:
+            # Digits alone, said once: the parser refused everything else.
+            self.content_length = int(value) if length < 19 else -2
+        elif kind == TRANSFER_ENCODING:
+            self.chunked = not self.transfer_encoding and length == 7 and _is(text, b"chunked", 7)
+            self.transfer_encoding = True
+        elif kind == UPGRADE:
+            self.upgrade = value
+        elif kind == EXPECT:
+            self.expect = True
+        elif kind == TE:
+            self.te_trailers = b"trailers" in value.lower()
+        elif kind == REQUEST_ID:
+            if self.request_id is None and length:
+                self.request_id = value
+        elif kind == FORWARDED_FOR:
+            if self.forwarded_for is None:
+                self.forwarded_for = value
+            else:
+                self.forwarded_for = self.forwarded_for + b", " + value
+        elif kind == COPY_MARKER:
+            self.is_copy = True
+        return self.size
+
+    cdef int _read_connection(self, bytes value) except -1:
+        cdef bytes option
+        cdef Py_ssize_t length = PyBytes_GET_SIZE(value)
+        if length == 10 and _is(PyBytes_AS_STRING(value), b"keep-alive", 10):
+            self.keep_alive = True
+            return 0
+        for option in value.lower().split(b","):
+            option = option.strip(b" \t")
+            if option == b"close":
+                self.close = True
+            elif option == b"keep-alive":
+                self.keep_alive = True
+            elif option == b"upgrade":
+                self.wants_upgrade = True
+            elif option and option not in PROTECTED:
+                if self.named is None:
+                    self.named = set()
+                self.named.add(option)
+        return 0
+
+    cpdef bytes get(self, bytes name):
+        """The values of a field, given in lower case, joined by a comma; None where absent."""
+        cdef Py_ssize_t i, length = PyBytes_GET_SIZE(name)
+        cdef bytes found = None, other
+        for i in range(0, len(self.items), 2):
+            other = <bytes>self.items[i]
+            if PyBytes_GET_SIZE(other) == length and _is(
+                    PyBytes_AS_STRING(other), PyBytes_AS_STRING(name), length):
+                if found is None:
+                    found = <bytes>self.items[i + 1]
+                else:
+                    found = found + b"," + <bytes>self.items[i + 1]
+        return found
+
+    def add(self, bytes name not None, bytes value not None):
+        """As ``append``, for callers that are not compiled."""
+        return self.append(name, value)
+
+
+# ---- writing heads -----------------------------------------------------------------------
+
+# One scratch buffer for every head: each write starts at 0 and ends in a bytes object before
+# anything else can run, so there is never more than one writer.
+cdef char* _scratch = NULL
+cdef Py_ssize_t _used = 0
+cdef Py_ssize_t _capacity = 0
+
+
+cdef int _room(Py_ssize_t length) except -1:
+    global _scratch, _capacity
+    cdef Py_ssize_t wanted = _used + length
+    cdef char* grown
+    if wanted > _capacity:
+        wanted = max(16384, wanted * 2)
+        grown = <char*>realloc(_scratch, <size_t>wanted)
+        if grown == NULL:
+            raise MemoryError
+        _scratch = grown
+        _capacity = wanted
+    return 0
+
+
+cdef inline int _put(const char* data, Py_ssize_t length) except -1:
+    global _used
+    if _used + length > _capacity:
+        _room(length)
+    memcpy(_scratch + _used, data, <size_t>length)
+    _used += length
+    return 0
+
+
+cdef inline int _put_bytes(bytes data) except -1:
+    return _put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+
+
+cdef inline int _put_field(bytes name, bytes value) except -1:
+    _put_bytes(name)
+    _put(b": ", 2)
+    _put_bytes(value)
+    return _put(b"\r\n", 2)
+
+
+cdef int _put_length(long long length) except -1:
+    cdef char digits[48]
+    cdef int size = snprintf(digits, 48, b"content-length: %lld\r\n", length)
+    return _put(digits, size)
+
+
+cdef inline bint _dropped(Fields fields, bytes name):
+    return fields.named is not None and name.lower() in fields.named
+
+
+cdef class RequestHead:
+    """A request head as the primary gets it."""
+
+    cpdef bytes copy(self, bytes host, bytes marker):
+        """The shadow's head: another Host, the copy marker, and nothing of what was for the
+        primary alone (a copy never waits for 100 Continue)."""
+        global _used
+        cdef const char* data = PyBytes_AS_STRING(self.data)
+        _used = 0
+        _put(data, self.host_start)
+        _put_bytes(host)
+        _put(data + self.host_end, self.common_end - self.host_end)
+        _put(b"x-fastmirror-copy: ", 19)
+        _put_bytes(marker)
+        _put(b"\r\n\r\n", 4)
+        return PyBytes_FromStringAndSize(_scratch, _used)
+
+
+cpdef RequestHead write_request(
+    bytes method, bytes target, Fields fields, bytes host, bytes forwarded, bint request_id,
+    bytes upgrade
+):
+    """The head for an upstream. ``forwarded``: what to append to x-forwarded-for, or None.
+
+    A request id is made and kept in ``fields.request_id`` when asked for and absent. ``upgrade``:
+    the protocol to ask for, or None.
+    """
+    global _used
+    cdef Py_ssize_t i
+    cdef bytes name
+    cdef FieldKind kind
+    cdef RequestHead head = RequestHead.__new__(RequestHead)
+    _used = 0
+    _put_bytes(method)
+    _put(b" ", 1)
+    _put_bytes(target)
+    _put(b" HTTP/1.1\r\nhost: ", 17)
+    head.host_start = _used
+    _put_bytes(host)
+    head.host_end = _used
+    _put(b"\r\n", 2)
+    for i in range(0, len(fields.items), 2):
+        name = <bytes>fields.items[i]
+        kind = kind_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        if kind == OTHER or kind == REQUEST_ID or kind == COPY_MARKER:
+            if not _dropped(fields, name):
+                _put_field(name, <bytes>fields.items[i + 1])
+        elif kind == TRAILER and fields.chunked:
+            _put_field(name, <bytes>fields.items[i + 1])
+    if fields.chunked:
+        _put(b"transfer-encoding: chunked\r\n", 28)
+    elif fields.content_length >= 0:
+        _put_length(fields.content_length)
+    if forwarded is not None or fields.forwarded_for is not None:
+        _put(b"x-forwarded-for: ", 17)
+        if fields.forwarded_for is not None:
+            _put_bytes(fields.forwarded_for)
+            if forwarded is not None:
+                _put(b", ", 2)
+        if forwarded is not None:
+            _put_bytes(forwarded)
+        _put(b"\r\n", 2)
+    if request_id and fields.request_id is None:
+        fields.request_id = new_request_id()
+        _put(b"x-request-id: ", 14)
+        _put_bytes(fields.request_id)
+        _put(b"\r\n", 2)
+    head.common_end = _used
+    if fields.expect:
+        _put(b"expect: 100-continue\r\n", 22)
+    if upgrade is not None:
+        _put(b"connection: upgrade\r\nupgrade: ", 30)
+        _put_bytes(upgrade)
+        _put(b"\r\n", 2)
+    elif fields.te_trailers:
+        _put(b"connection: te\r\nte: trailers\r\n", 30)
+    _put(b"\r\n", 2)
+    head.data = PyBytes_FromStringAndSize(_scratch, _used)
+    return head
+
+
+cpdef bytes write_response(
+    int status, bytes reason, Fields fields, bint with_length, bint chunked, bytes connection
+):
+    """The head for the client; ``connection`` is the Connection field to write, or None."""
+    global _used
+    cdef char start[32]
+    cdef Py_ssize_t i
+    cdef bytes name
+    cdef FieldKind kind
+    _used = 0
+    _put(start, snprintf(start, 32, b"HTTP/1.1 %d ", status))
+    if reason is not None:
+        _put_bytes(reason)
+    _put(b"\r\n", 2)
+    for i in range(0, len(fields.items), 2):
+        name = <bytes>fields.items[i]
+        kind = kind_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+        if (
+            kind == CONNECTION
+            or kind == TRANSFER_ENCODING
+            or kind == HOP_BY_HOP
+            or kind == UPGRADE and status != 101
+            or kind == TE
+            or kind == CONTENT_LENGTH and not with_length
+            or kind == TRAILER and not chunked
+            or _dropped(fields, name)
+        ):
+            continue
+        _put_field(name, <bytes>fields.items[i + 1])
+    if chunked:
+        _put(b"transfer-encoding: chunked\r\n", 28)
+    if connection is not None:
+        _put(b"connection: ", 12)
+        _put_bytes(connection)
+        _put(b"\r\n", 2)
+    _put(b"\r\n", 2)
+    return PyBytes_FromStringAndSize(_scratch, _used)
+
+
+cpdef bytes write_trailers(Fields trailers):
+    """The last chunk and the trailer section (RFC 9112 section 7.1.2); what frames or routes a
+    message may not be a trailer (RFC 9110 section 6.5.1)."""
+    global _used
+    cdef Py_ssize_t i
+    cdef bytes name
+    if trailers is None or trailers.count == 0:
+        return b"0\r\n\r\n"
+    _used = 0
+    _put(b"0\r\n", 3)
+    for i in range(0, len(trailers.items), 2):
+        name = <bytes>trailers.items[i]
+        if kind_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)) == OTHER:
+            _put_field(name, <bytes>trailers.items[i + 1])
+    _put(b"\r\n", 2)
+    return PyBytes_FromStringAndSize(_scratch, _used)
+
+
+cpdef bytes chunk_head(Py_ssize_t size):
+    """``size`` in hexadecimal and CRLF (RFC 9112 section 7.1)."""
+    cdef char digits[24]
+    cdef int length = snprintf(digits, 24, b"%zx\r\n", size)
+    return PyBytes_FromStringAndSize(digits, length)
+
+
+# ---- hash, randomness, time --------------------------------------------------------------
+
+# XXH64, after its specification (github.com/Cyan4973/xxHash, doc/xxhash_spec.md).
+cdef uint64_t P1 = 0x9E3779B185EBCA87ULL
+cdef uint64_t P2 = 0xC2B2AE3D27D4EB4FULL
+cdef uint64_t P3 = 0x165667B19E3779F9ULL
+cdef uint64_t P4 = 0x85EBCA77C2B2AE63ULL
+cdef uint64_t P5 = 0x27D4EB2F165667C5ULL
+
+
+cdef inline uint64_t _rotl(uint64_t x, int r) noexcept nogil:
+    return (x << r) | (x >> (64 - r))
+
+
+cdef inline uint64_t _lane(const uint8_t* p) noexcept nogil:
+    # memcpy, so that unaligned input is defined; little-endian, as every target is.
+    cdef uint64_t x
+    memcpy(&x, p, 8)
+    return x
+
+
+cdef inline uint64_t _round(uint64_t acc, uint64_t lane) noexcept nogil:
+    return _rotl(acc + lane * P2, 31) * P1
+
+
+cdef inline uint64_t _merge(uint64_t acc, uint64_t v) noexcept nogil:
+    return (acc ^ _round(0, v)) * P1 + P4
+
+
+cdef uint64_t hash64(const uint8_t* data, size_t length, uint64_t seed) noexcept nogil:
+    cdef const uint8_t* p = data
+    cdef const uint8_t* end = data + length
+    cdef uint64_t acc, v1, v2, v3, v4
+    cdef uint32_t half
+    if length >= 32:
+        v1 = seed + P1 + P2
+        v2 = seed + P2
+        v3 = seed
+        v4 = seed - P1
+        while end - p >= 32:
+            v1 = _round(v1, _lane(p))
+            v2 = _round(v2, _lane(p + 8))
+            v3 = _round(v3, _lane(p + 16))
+            v4 = _round(v4, _lane(p + 24))
+            p += 32
+        acc = _rotl(v1, 1) + _rotl(v2, 7) + _rotl(v3, 12) + _rotl(v4, 18)
+        acc = _merge(_merge(_merge(_merge(acc, v1), v2), v3), v4)
+    else:
+        acc = seed + P5
+    acc += <uint64_t>length
+    while end - p >= 8:
+        acc = _rotl(acc ^ _round(0, _lane(p)), 27) * P1 + P4
+        p += 8
+    if end - p >= 4:
+        memcpy(&half, p, 4)
+        acc = _rotl(acc ^ (<uint64_t>half * P1), 23) * P2 + P3
+        p += 4
+    while p < end:
+        acc = _rotl(acc ^ (p[0] * P5), 11) * P1
+        p += 1
+    acc = (acc ^ (acc >> 33)) * P2
+    acc = (acc ^ (acc >> 29)) * P3
+    return acc ^ (acc >> 32)
+
+
+def xxh64(bytes data not None, uint64_t seed=0):
+    """XXH64 of the bytes, as an int of 64 bits."""
+    return hash64(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), seed)
+
+
+# From the kernel, 4 KiB at a time: as good as os.urandom at a few nanoseconds a value.
+cdef uint64_t _pool[512]
+cdef int _left = 0
+
+
+cdef int _refill() except -1:
+    global _left
+    if getrandom(_pool, sizeof(_pool), 0) != <ssize_t>sizeof(_pool):
+        raise OSError("getrandom gave fewer bytes than asked for")
+    _left = 512
+    return 0
+
+
+cpdef uint64_t random64() except? 0:
+    """64 fresh random bits."""
+    global _left
+    if _left == 0:
+        _refill()
+    _left -= 1
+    return _pool[_left]
+
+
+cpdef double now() noexcept:
+    """CLOCK_MONOTONIC, in seconds."""
+    cdef timespec t
+    clock_gettime(CLOCK_MONOTONIC, &t)
+    return t.tv_sec + t.tv_nsec * 1e-9
+
+
+cdef const char* HEX = b"0123456789abcdef"
+
+
+cdef bytes new_request_id():
+    """A version 4 UUID (RFC 9562 section 5.4), as Envoy makes for x-request-id."""
+    cdef uint8_t raw[16]
+    cdef char text[36]
+    cdef uint64_t bits = random64()
+    cdef int i, at = 0
+    memcpy(raw, &bits, 8)
+    bits = random64()
+    memcpy(raw + 8, &bits, 8)
+    raw[6] = (raw[6] & 0x0F) | 0x40
+    raw[8] = (raw[8] & 0x3F) | 0x80
+    for i in range(16):
+        if i == 4 or i == 6 or i == 8 or i == 10:
+            text[at] = c"-"
+            at += 1
+        text[at] = HEX[raw[i] >> 4]
+        text[at + 1] = HEX[raw[i] & 15]
+        at += 2
+    return PyBytes_FromStringAndSize(text, 36)
+
+
+# ---- sampling ----------------------------------------------------------------------------
+
+cdef class Sampler:
+    """XXH64(key, seed) < threshold, the threshold being the exact share of 2^64.
+
+    ``share``: a Fraction from 0 to 1. The comparison with the real number share * 2^64 is kept
+    exact by rounding it up: an integer is below x just when it is below ceil(x).
+    """
+
+    def __init__(self, share: Fraction, bytes salt not None):
+        scaled = -(-share.numerator * 2**64 // share.denominator)
+        if not 0 <= scaled <= 2**64:
+            raise ValueError(f"a share is from 0 to 1, not {share}")
+        self.always = scaled == 2**64
+        self.threshold = 0 if self.always else scaled
+        self.seed = xxh64(salt, 0)
+
+    cdef bint decide(self, bytes key) except -1:
+        if self.always:
+            return True
+        return hash64(
+            <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), self.seed
+        ) < self.threshold
+
+    cdef bint decide_random(self) except -1:
+        cdef uint64_t key
+        if self.always:
+            return True
+        if self.threshold == 0:
+            return False
+        key = random64()
+        return hash64(<const uint8_t*>&key, 8, self.seed) < self.threshold
+
+    def sampled(self, bytes key=None):
+        """The decision for a key, or for fresh random bits where there is none."""
+        return self.decide(key) if key is not None else self.decide_random()
+
+
+# ---- counters ----------------------------------------------------------------------------
+
+# Seconds. From 0.25 ms: what a local hop takes. The last bucket is all above.
+cdef double[15] _bounds = [
+    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+]
+DURATION_BUCKETS = tuple(_bounds)
+
+
+cdef class Counters:
+    """A writable buffer seen as unsigned 64-bit counters; one process writes, any may read."""
+
+    def __init__(self, buffer):
+        cdef uint8_t[::1] view = buffer
+        self.owner = buffer
+        self.slots = <uint64_t*>&view[0]
+        self.capacity = view.shape[0] // 8
+
+    cpdef int add(self, Py_ssize_t slot, long long amount) except -1:
+        if not 0 <= slot < self.capacity:
+            raise IndexError(slot)
+        self.slots[slot] += <uint64_t>amount
+        return 0
+
+    cpdef uint64_t get(self, Py_ssize_t slot) except? 0:
+        if not 0 <= slot < self.capacity:
+            raise IndexError(slot)
+        return self.slots[slot]
+
+    cpdef int observe(self, Py_ssize_t slot, double seconds) except -1:
+        """One value of a histogram: its bucket counts it, and the microseconds are summed in
+        the slot behind the last bucket."""
+        cdef int bucket = 0
+        if not 0 <= slot < self.capacity - BUCKETS:
+            raise IndexError(slot)
+        while bucket < BUCKETS - 1 and seconds > _bounds[bucket]:
+            bucket += 1
+        self.slots[slot + bucket] += 1
+        self.slots[slot + BUCKETS] += <uint64_t>(seconds * 1e6)
+        return 0

@@ -1,0 +1,112 @@
+"""What the admin listener answers, by path. Invariant: GET changes nothing; what POST changes is
+changed in every worker when its answer is sent."""
+
+from __future__ import annotations
+
+import http
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fastmirror import metrics
+from fastmirror.rules.load import encode_rules
+
+if TYPE_CHECKING:
+    from fastmirror.server import Server
+
+TEXT = "text/plain; charset=utf-8"
+
+
+@dataclass
+class Answer:
+    """An HTTP answer."""
+
+    status: int
+    text: str
+    content_type: str = TEXT
+    headers: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def reason(self) -> str:
+        """The status' phrase."""
+        return http.HTTPStatus(self.status).phrase
+
+
+async def _healthz(server: Server) -> Answer:
+    return Answer(200, "ok\n")
+
+
+async def _readyz(server: Server) -> Answer:
+    if server.draining:
+        return Answer(503, "draining\n")
+    if not server.ready:
+        return Answer(503, "starting\n")
+    if server.rules_error is not None:
+        return Answer(200, f"ready, with the rules before: {server.rules_error}\n")
+    return Answer(200, "ready\n")
+
+
+async def _metrics(server: Server) -> Answer:
+    return Answer(200, server.metrics.render(server.fleet.pids()), metrics.CONTENT_TYPE)
+
+
+async def _rules(server: Server) -> Answer:
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(server.rules_since))
+    return Answer(
+        200,
+        encode_rules(server.rules, ".json").decode(),
+        "application/json",
+        (("x-fastmirror-rules-since", since),),
+    )
+
+
+async def _mirror_off(server: Server) -> Answer:
+    await server.switch_mirroring(True)
+    return Answer(200, "mirroring is off\n")
+
+
+async def _mirror_on(server: Server) -> Answer:
+    await server.switch_mirroring(False)
+    return Answer(200, "mirroring is on\n")
+
+
+async def _reload(server: Server) -> Answer:
+    error = await server.reload()
+    return Answer(200, "reloaded\n") if error is None else Answer(400, f"{error}\n")
+
+
+async def _drain(server: Server) -> Answer:
+    if not server.draining:
+        server.stop()
+    return Answer(200, "draining\n")
+
+
+Page = Callable[["Server"], Awaitable[Answer]]
+
+GET: dict[str, Page] = {
+    "/healthz": _healthz,
+    "/readyz": _readyz,
+    "/metrics": _metrics,
+    "/rules": _rules,
+}
+POST: dict[str, Page] = {
+    "/mirror/off": _mirror_off,
+    "/mirror/on": _mirror_on,
+    "/rules/reload": _reload,
+    "/drain": _drain,
+}
+
+
+async def answer(server: Server, method: str, path: str) -> Answer:
+    """The answer to a request."""
+    get, post = GET.get(path), POST.get(path)
+    if get is not None and method in ("GET", "HEAD"):
+        return await get(server)
+    if post is not None and method == "POST":
+        return await post(server)
+    if get is not None or post is not None:
+        allowed = "GET, HEAD" if get is not None else "POST"
+        return Answer(405, f"{path} answers {allowed}\n", headers=(("allow", allowed),))
+    paths = [f"GET {each}" for each in GET] + [f"POST {each}" for each in POST]
+    return Answer(404, "there is: " + ", ".join(paths) + "\n")

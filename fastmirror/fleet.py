@@ -1,0 +1,297 @@
+"""The workers, as the server sees them: one in this process, or several processes of their own.
+
+Invariants: whatever the server says to the fleet holds in every worker when the call returns; a
+worker process that dies is started again with the rules that hold; worker processes end with
+this one, whatever ends it (the far end of their socket closes).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from typing import Any, Protocol
+
+import msgspec
+
+from fastmirror.counts import Key, SharedCounts, SlotMap
+from fastmirror.options import Options
+from fastmirror.rules.load import convert_rules, encode_rules
+from fastmirror.rules.model import Rules
+from fastmirror.runtime import declare_slots
+from fastmirror.worker import Worker
+
+ANSWER_TIME = 30.0  # seconds for a worker to do as it was told
+RESTART_PAUSE = 0.5  # seconds between starts of a worker that keeps dying
+
+_logger = logging.getLogger("fastmirror")
+
+
+class Fleet(Protocol):
+    """What the server, the signals and the admin listener ask for."""
+
+    async def start(self, rules: Rules) -> None:
+        """Serve."""
+
+    async def apply(self, rules: Rules) -> None:
+        """Put other rules in force."""
+
+    async def mirroring_switched(self, off: bool) -> None:
+        """The switch in the shared counts was set."""
+
+    async def reopen_logs(self) -> None:
+        """After a rotation."""
+
+    async def drain(self) -> None:
+        """Finish what is in flight, and end."""
+
+    def pids(self) -> list[int]:
+        """The processes."""
+
+
+class LocalFleet:
+    """One worker, in this process."""
+
+    def __init__(
+        self, options: Options, shared: SharedCounts, slots: SlotMap, sockets: list[socket.socket]
+    ) -> None:
+        self.worker = Worker(options, shared, 0, slots)
+        self.sockets = sockets
+
+    async def start(self, rules: Rules) -> None:
+        self.worker.open_log()
+        await self.worker.apply(rules)
+        await self.worker.listen(self.sockets)
+
+    async def apply(self, rules: Rules) -> None:
+        await self.worker.apply(rules)
+
+    async def mirroring_switched(self, off: bool) -> None:
+        self.worker.mirroring_switched(off)
+
+    async def reopen_logs(self) -> None:
+        self.worker.reopen_logs()
+
+    async def drain(self) -> None:
+        await self.worker.drain()
+        await self.worker.close()
+
+    def pids(self) -> list[int]:
+        return [os.getpid()]
+
+
+# Messages between the server and a worker process: MessagePack, each behind its length.
+# To a worker: {"do": NAME, ...}; from it, when it is done: {"done": NAME} or {"error": TEXT}.
+
+
+async def send_message(writer: asyncio.StreamWriter, message: Any) -> None:
+    """Raises ConnectionError."""
+    data = msgspec.msgpack.encode(message)
+    writer.write(len(data).to_bytes(4, "big") + data)
+    await writer.drain()
+
+
+async def read_message(reader: asyncio.StreamReader) -> Any:
+    """Raises IncompleteReadError at the end."""
+    length = int.from_bytes(await reader.readexactly(4), "big")
+    return msgspec.msgpack.decode(await reader.readexactly(length))
+
+
+class ProcessFleet:
+    """Several workers that share the port."""
+
+    def __init__(
+        self,
+        options: Options,
+        arguments: list[str],
+        shared: SharedCounts,
+        slots: SlotMap,
+        sockets: list[list[socket.socket]],
+    ) -> None:
+        self.members = [
+            _Member(self, index, each) for index, each in enumerate(sockets)
+        ]
+        self.options = options
+        self.arguments = arguments
+        self.shared = shared
+        self.slots = slots
+        self.rules: Rules | None = None
+        self.draining = False
+        self.busy = asyncio.Lock()
+
+    async def start(self, rules: Rules) -> None:
+        declare_slots(rules, self.slots)
+        self.rules = rules
+        await asyncio.gather(*(member.start() for member in self.members))
+
+    async def apply(self, rules: Rules) -> None:
+        async with self.busy:
+            declare_slots(rules, self.slots)
+            self.rules = rules
+            await self._tell(self.rules_message())
+
+    def rules_message(self) -> dict[str, Any]:
+        """The rules that hold, and the slots of everything that was ever counted."""
+        assert self.rules is not None
+        return {
+            "do": "apply",
+            "rules": encode_rules(self.rules),
+            "slots": [[list(key), base] for key, base in self.slots.bases.items()],
+        }
+
+    async def mirroring_switched(self, off: bool) -> None:
+        await self._tell({"do": "mirroring_switched", "off": off})
+
+    async def reopen_logs(self) -> None:
+        await self._tell({"do": "reopen_logs"})
+
+    async def drain(self) -> None:
+        self.draining = True
+        await self._tell({"do": "drain"}, self.options.drain_time + ANSWER_TIME)
+        await asyncio.gather(*(member.ended() for member in self.members))
+
+    def kill(self) -> None:
+        """End every worker at once."""
+        for member in self.members:
+            member.kill()
+
+    async def _tell(self, message: dict[str, Any], time: float = ANSWER_TIME) -> None:
+        await asyncio.gather(*(member.tell(message, time) for member in self.members))
+
+    def pids(self) -> list[int]:
+        alive = [member.process.pid for member in self.members if member.process is not None]
+        return [os.getpid(), *alive]
+
+
+class _Member:
+    """One worker process."""
+
+    def __init__(self, fleet: ProcessFleet, index: int, sockets: list[socket.socket]) -> None:
+        self.fleet = fleet
+        self.index = index
+        self.sockets = sockets
+        self.process: asyncio.subprocess.Process | None = None
+        self.reader: asyncio.StreamReader | None = None
+        self.writer: asyncio.StreamWriter | None = None
+        self.turn = asyncio.Lock()
+        self.watcher: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start the process, and wait until it serves.
+
+        Raises ConnectionError when it does not.
+        """
+        ours, theirs = socket.socketpair()
+        fds = [theirs.fileno(), self.fleet.shared.fd, *(each.fileno() for each in self.sockets)]
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "fastmirror.worker_process",
+            str(self.index),
+            ",".join(map(str, fds)),
+            *self.fleet.arguments,
+            pass_fds=fds,
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        theirs.close()
+        self.reader, self.writer = await asyncio.open_connection(sock=ours)
+        if not await self.tell(self.fleet.rules_message(), ANSWER_TIME):
+            raise ConnectionError(f"worker {self.index} did not start")
+        self.watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def tell(self, message: dict[str, Any], time: float) -> bool:
+        """Whether the worker did it in time."""
+        async with self.turn:
+            if self.reader is None or self.writer is None:
+                return False
+            try:
+                async with asyncio.timeout(time):
+                    await send_message(self.writer, message)
+                    answer = await read_message(self.reader)
+            except (OSError, EOFError) as error:
+                _logger.warning("worker %d did not %s: %r", self.index, message["do"], error)
+                return False
+        if "error" in answer:
+            _logger.error("worker %d: %s", self.index, answer["error"])
+            return False
+        return True
+
+    async def _watch(self) -> None:
+        """Start the process again when it dies."""
+        assert self.process is not None
+        code = await self.process.wait()
+        self.process = self.reader = self.writer = None
+        self.fleet.shared.clear_gauges(self.index)
+        while not self.fleet.draining:
+            _logger.error("worker %d ended with %s: starting it again", self.index, code)
+            await asyncio.sleep(RESTART_PAUSE)
+            try:
+                async with self.fleet.busy:
+                    await self.start()
+            except (OSError, EOFError) as error:
+                _logger.error("worker %d cannot be started: %r", self.index, error)
+            else:
+                return
+
+    async def ended(self) -> None:
+        """Wait for the end of a process that drains."""
+        if self.watcher is not None:
+            await self.watcher
+
+    def kill(self) -> None:
+        if self.process is not None:
+            try:
+                self.process.send_signal(signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+
+class WorkerEnd:
+    """The worker's end of the socket: does what it is told, and drains when the server is gone."""
+
+    def __init__(self, worker: Worker, slots: SlotMap, sockets: list[socket.socket]) -> None:
+        self.worker = worker
+        self.slots = slots
+        self.sockets = sockets
+        self.serving = False
+
+    async def obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Returns when the worker has drained."""
+        while not self.worker.drained:
+            try:
+                message = await read_message(reader)
+            except (OSError, EOFError):
+                await self.worker.drain()
+                break
+            try:
+                await self._do(message)
+                answer = {"done": message["do"]}
+            except (OSError, ValueError, MemoryError) as error:
+                answer = {"error": str(error)}
+            try:
+                await send_message(writer, answer)
+            except OSError:
+                continue  # the next read finds the end
+        await self.worker.close()
+
+    async def _do(self, message: dict[str, Any]) -> None:
+        what = message["do"]
+        if what == "apply":
+            for parts, base in message["slots"]:
+                key: Key = tuple(parts)
+                self.slots.bases[key] = base
+            raw = msgspec.msgpack.decode(message["rules"])
+            await self.worker.apply(convert_rules(raw, "rules"))
+            if not self.serving:
+                self.serving = True
+                self.worker.open_log()
+                await self.worker.listen(self.sockets)
+        elif what == "mirroring_switched":
+            self.worker.mirroring_switched(message["off"])
+        elif what == "reopen_logs":
+            self.worker.reopen_logs()
+        elif what == "drain":
+            await self.worker.drain()

@@ -1,0 +1,72 @@
+"""Request targets and Host (RFC 9112 section 3.2). Invariant: what comes back is in the one form
+that is forwarded and compared; what has no such form is a ValueError with the client's mistake."""
+
+from __future__ import annotations
+
+import re
+
+# RFC 3986 section 3.2.2, without user information; an IP literal in brackets.
+_HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::(\d{0,5}))?")
+_DOTS = re.compile(rb"(?i)/(?:\.|%2e){1,2}(?:/|$)")
+
+
+def split_absolute(target: bytes) -> tuple[bytes, bytes]:
+    """``(authority, origin-form)`` of an absolute-form target (section 3.2.2).
+
+    Raises ValueError.
+    """
+    scheme, found, rest = target.partition(b"://")
+    if not found or scheme.lower() not in (b"http", b"https"):
+        raise ValueError("the request target has to begin with / or http://")
+    at = len(rest)
+    for mark in (b"/", b"?"):
+        found_at = rest.find(mark)
+        if 0 <= found_at < at:
+            at = found_at
+    authority, path = rest[:at], rest[at:]
+    if not authority:
+        raise ValueError("the request target has no host")
+    if not path.startswith(b"/"):
+        path = b"/" + path
+    return authority, path
+
+
+def resolve_dots(target: bytes) -> bytes:
+    """The target with its path's dot segments resolved (RFC 3986 section 5.2.4), also where the
+    dots are percent-encoded: ``/a/%2e%2e/b`` is ``/b``. Never climbs above the root."""
+    path, question, query = target.partition(b"?")
+    if _DOTS.search(path) is None:
+        return target
+    kept: list[bytes] = []
+    segments = path[1:].split(b"/")
+    for segment in segments:
+        dots = segment.lower().replace(b"%2e", b".")
+        if dots == b"..":
+            if kept:
+                kept.pop()
+        elif dots != b".":
+            kept.append(segment)
+    if segments[-1].lower().replace(b"%2e", b".") in (b".", b".."):
+        kept.append(b"")
+    return b"/" + b"/".join(kept) + question + query
+
+
+def normal_host(host: bytes) -> bytes:
+    """Host as routes are compared with it: lower case, no port, no trailing dot.
+
+    Raises ValueError where it is no ``uri-host [":" port]`` (section 3.2; user information,
+    spaces and the like are an error).
+    """
+    match = _HOST.fullmatch(host)
+    if match is None or (match[2] and int(match[2]) > 65535):
+        raise ValueError("the Host is not valid")
+    name = match[1].lower()
+    return name[:-1] if name.endswith(b".") and len(name) > 1 else name
+
+
+def split_port(host: bytes) -> tuple[bytes, bytes]:
+    """``(name, port)`` of a valid Host; the port with its colon, or empty."""
+    match = _HOST.fullmatch(host)
+    if match is None or match[2] is None:
+        return host, b""
+    return match[1], b":" + match[2]

@@ -1,0 +1,115 @@
+"""Manifests in, rules out: the order of the readers, and the order of the routes.
+
+Invariant: what is returned is valid in full, as if read from a file, and means what the manifests
+mean when the first route that matches wins; otherwise a ManifestError has every problem found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from msgspec import structs
+
+from fastmirror.manifests.addresses import is_host, parse_maps
+from fastmirror.manifests.catalog import Catalog
+from fastmirror.manifests.drafts import Actions, Draft, specificity, unique
+from fastmirror.manifests.fields import Report
+from fastmirror.manifests.gateway import read_http_routes
+from fastmirror.manifests.istio import read_virtual_services
+from fastmirror.manifests.istio_hosts import (
+    read_destination_rules,
+    read_service_entries,
+    read_workload_entries,
+)
+from fastmirror.manifests.kubernetes import read_kubernetes
+from fastmirror.manifests.source import ManifestError, Resource, read_resources
+from fastmirror.rules.load import RulesError, decode_rules, encode_rules
+from fastmirror.rules.model import HostPolicy, Match, Route, Rules
+
+DEFAULT_SHADOW_HOST = "-shadow"
+
+
+def compile_manifests(
+    paths: Sequence[str],
+    *,
+    maps: Sequence[str] = (),
+    dns: bool = True,
+    lenient: bool = False,
+    shadow_host: str = DEFAULT_SHADOW_HOST,
+) -> tuple[Rules, list[str]]:
+    """The rules of manifests, and warnings. ``shadow_host`` is a suffix for the copies' Host, or
+    ``keep``.
+
+    Raises ManifestError.
+    """
+    report = Report(lenient)
+    catalog = Catalog(report, parse_maps(maps, report), dns)
+    resources = read_resources(paths, report)
+    _read_hosts(resources, catalog)
+    drafts = [
+        *read_virtual_services(resources, catalog),
+        *read_http_routes(resources, catalog),
+    ]
+    if shadow_host != "keep" and not is_host(f"a{shadow_host}"):
+        report.problems.append(f"--shadow-host {shadow_host}: expected keep or a host's suffix")
+    if report.problems:
+        raise ManifestError(report.problems)
+    services = catalog.services()
+    routes = _routes(drafts, catalog)
+    if shadow_host != DEFAULT_SHADOW_HOST:
+        routes = _with_shadow_host(routes, shadow_host)
+    rules = Rules(version=1, services=services, routes=routes)
+    try:
+        return decode_rules(encode_rules(rules), "compiled rules"), report.warnings
+    except RulesError as error:
+        raise ManifestError(str(error).splitlines()) from None
+
+
+def _read_hosts(resources: Sequence[Resource], catalog: Catalog) -> None:
+    workloads = read_workload_entries(resources)
+    read_service_entries(resources, catalog, workloads)
+    read_kubernetes(resources, catalog, workloads)
+    read_destination_rules(resources, catalog)
+
+
+def _routes(drafts: Sequence[Draft], catalog: Catalog) -> list[Route]:
+    """The drafts in the order in which the first match is the right one.
+
+    Neighbours that differ in their matches alone are one route.
+    """
+    ordered = sorted(drafts, key=lambda draft: (specificity(draft.hosts[0]), draft.rank))
+    routes: list[Route] = []
+    names: set[str] = set()
+
+    def same(draft: Draft) -> tuple[int, tuple[str, ...]]:
+        return id(draft.actions), tuple(draft.hosts)
+
+    for _, group in groupby(ordered, same):
+        pieces = list(group)
+        actions: Actions = pieces[0].actions
+        matches = [match for piece in pieces for match in piece.matches or [Match()]]
+        name = unique(actions.name, names)
+        names.add(name)
+        routes.append(
+            Route(
+                name=name,
+                to=actions.to,
+                hosts=[form for host in pieces[0].hosts for form in catalog.forms(host)],
+                match=[] if Match() in matches else matches,
+                mirrors=actions.mirrors,
+                timeout=actions.timeout,
+            )
+        )
+    return routes
+
+
+def _with_shadow_host(routes: Sequence[Route], shadow_host: str) -> list[Route]:
+    host: Any = "keep" if shadow_host == "keep" else HostPolicy(suffix=shadow_host)
+    return [
+        structs.replace(
+            route, mirrors=[structs.replace(mirror, host=host) for mirror in route.mirrors]
+        )
+        for route in routes
+    ]

@@ -1,0 +1,113 @@
+"""Routes before they have their place: what the APIs' readers hand to compile.
+
+Invariant: of two drafts that may take the same request, the one whose host is more specific comes
+first; drafts that tie on the host are in the order that their own API gives them (``rank``).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastmirror.manifests.addresses import short_name
+from fastmirror.manifests.catalog import Target
+from fastmirror.manifests.fields import Field
+from fastmirror.rules.model import Destination, Fraction, Match, Mirror
+from fastmirror.rules.regex import compile_regex
+
+NAME = re.compile(r"[\x21-\x7e]{1,120}")
+A_NAME = "a name of printable ASCII"
+TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
+
+
+@dataclass(slots=True, eq=False)
+class Actions:
+    """What happens to a request, whichever of its matches took it. Compared by identity."""
+
+    name: str
+    to: list[Destination]
+    mirrors: list[Mirror] = field(default_factory=list)
+    timeout: float | None = None
+
+
+@dataclass(slots=True)
+class Draft:
+    hosts: list[str]  # canonical names, *.suffix or *; all of the same specificity
+    matches: list[Match]  # none: every request
+    actions: Actions
+    rank: tuple[Any, ...]  # begins with a number for each API, so that ranks compare
+
+
+def by_specificity(hosts: Sequence[str]) -> Iterator[list[str]]:
+    """The hosts in groups that tie: exact names take different requests, and so do suffixes of
+    one length.
+    """
+    groups: dict[tuple[int, int], list[str]] = {}
+    for host in dict.fromkeys(hosts):
+        groups.setdefault(specificity(host), []).append(host)
+    yield from groups.values()
+
+
+def specificity(host: str) -> tuple[int, int]:
+    """Sorts exact names first, then the longer suffix, then ``*``."""
+    return (1, -len(host)) if host.startswith("*") else (0, 0)
+
+
+def regex(at: Field) -> str:
+    """A regular expression that the rules can hold."""
+    text = at.string()
+    try:
+        compile_regex(text)
+    except ValueError as error:
+        at.problem(str(error))
+    return text
+
+
+def add_mirror(
+    mirrors: list[Mirror],
+    target: Target,
+    percent: float | None = None,
+    fraction: Fraction | None = None,
+) -> None:
+    """Appends a mirror under a name that is its own within the route: httpbin-v2."""
+    wanted = short_name(target.host) + (f"-{target.subset}" if target.subset else "")
+    mirrors.append(
+        Mirror(
+            service=target.service,
+            subset=target.subset,
+            name=unique(wanted, {mirror.name or "" for mirror in mirrors}),
+            percent=None if percent == 100 else percent,
+            fraction=fraction,
+        )
+    )
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """The name, numbered if another has it."""
+    number, result = 1, name
+    while result in taken:
+        number += 1
+        result = f"{name}#{number}"
+    return result
+
+
+def covers(wide: Match, narrow: Match) -> bool:
+    """Whether what ``narrow`` matches is surely matched by ``wide`` as well."""
+    return (
+        _path_covers(wide, narrow)
+        and wide.method in (None, narrow.method)
+        and wide.headers.items() <= narrow.headers.items()
+        and wide.query.items() <= narrow.query.items()
+    )
+
+
+def _path_covers(wide: Match, narrow: Match) -> bool:
+    if wide.path in (None, narrow.path):
+        return True
+    prefix = wide.path.prefix if wide.path else None
+    if prefix is None:
+        return False
+    starts = (narrow.path.exact or narrow.path.prefix or "") if narrow.path else ""
+    return prefix == "/" or starts.startswith(prefix)

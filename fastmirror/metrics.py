@@ -1,0 +1,265 @@
+"""The counts of all workers as Prometheus text (exposition format 0.0.4).
+
+Invariants: one snapshot per scrape; ``matched`` and ``in_flight`` are sums of the same snapshot,
+so that what is scraped always adds up; a label's values come from the rules, never from clients.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Iterable, Iterator, Sequence
+
+from fastmirror import __version__, counts
+from fastmirror._core import DURATION_BUCKETS
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+Labels = tuple[tuple[str, str], ...]
+Sample = tuple[str, Labels, float]
+
+
+def _escape(value: str) -> str:
+    return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+
+
+def _line(name: str, labels: Labels, value: float) -> str:
+    text = ",".join(f'{key}="{_escape(each)}"' for key, each in labels)
+    number = f"{value:.6f}".rstrip("0").rstrip(".") if isinstance(value, float) else str(value)
+    return f"{name}{{{text}}} {number}" if text else f"{name} {number}"
+
+
+def _family(name: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
+    yield f"# HELP {name} {text}"
+    yield f"# TYPE {name} {kind}"
+    for suffix, labels, value in samples:
+        yield _line(name + suffix, labels, value)
+
+
+class MetricsPage:
+    """Reads what the workers write. ``pids``: the processes whose resources are added up."""
+
+    def __init__(self, shared: counts.SharedCounts, slots: counts.SlotMap, started: float) -> None:
+        self.shared = shared
+        self.slots = slots
+        self.started = started
+        self.reloads = {"success": 0, "failure": 0}
+
+    def render(self, pids: Sequence[int]) -> str:
+        """The whole page."""
+        lines: list[str] = []
+        routes = [(key[1], base) for key, base in self.slots.bases.items() if key[0] == "route"]
+        mirrors = [
+            ((("route", key[1]), ("mirror", key[2])), self._mirror(base))
+            for key, base in self.slots.bases.items()
+            if key[0] == "mirror"
+        ]
+        lines += _family(
+            "fastmirror_requests_total",
+            "counter",
+            "Requests by route and class of the answer's status (none: no answer).",
+            (
+                ("", (("route", name), ("code_class", code)), self.shared.total(base + at))
+                for name, base in routes
+                for at, code in enumerate(counts.CODE_CLASSES)
+            ),
+        )
+        lines += _family(
+            "fastmirror_request_duration_seconds",
+            "histogram",
+            "From a request's head to the end of its answer.",
+            self._histogram(counts.GLOBAL_DURATION, ()),
+        )
+        lines += self._mirror_families(mirrors)
+        lines += self._process_families(pids)
+        return "\n".join(lines) + "\n"
+
+    def _mirror(self, base: int) -> dict[int, int]:
+        """A mirror's slots, read upwards: ends before beginnings."""
+        return {at: self.shared.total(base + at) for at in range(counts.MIRROR_SLOTS)}
+
+    def _mirror_families(
+        self, mirrors: list[tuple[Labels, dict[int, int]]]
+    ) -> Iterator[str]:
+        def listed(
+            suffix: str, kind: str, text: str, samples: Iterable[Sample]
+        ) -> Iterator[str]:
+            return _family(f"fastmirror_mirror_{suffix}", kind, text, samples)
+
+        def each(
+            label: str, names: Sequence[str], first: int
+        ) -> Iterator[Sample]:
+            for labels, slots in mirrors:
+                for at, name in enumerate(names):
+                    yield "", (*labels, (label, name)), slots[first + at]
+
+        def ended(slots: dict[int, int]) -> int:
+            return sum(slots[at] for at in range(counts.MIRROR_SENT))
+
+        def matched(slots: dict[int, int]) -> int:
+            first = counts.MIRROR_SENT
+            return sum(slots[at] for at in range(first, counts.MIRROR_NOT_SAMPLED + 1))
+
+        yield from listed(
+            "matched_total",
+            "counter",
+            "Requests of a mirror's route: not_sampled + dropped + sent.",
+            (("", labels, matched(slots)) for labels, slots in mirrors),
+        )
+        yield from listed(
+            "not_sampled_total",
+            "counter",
+            "Requests that were not chosen for a copy.",
+            (("", labels, slots[counts.MIRROR_NOT_SAMPLED]) for labels, slots in mirrors),
+        )
+        yield from listed(
+            "dropped_total",
+            "counter",
+            "Requests that were chosen, and not copied, by reason.",
+            each("reason", counts.DROP_REASONS, counts.MIRROR_DROPPED),
+        )
+        yield from listed(
+            "sent_total",
+            "counter",
+            "Copies for which a connection was taken: completed + failed + in_flight.",
+            (("", labels, slots[counts.MIRROR_SENT]) for labels, slots in mirrors),
+        )
+        yield from listed(
+            "completed_total",
+            "counter",
+            "Copies that were answered, by class of the answer's status.",
+            each("code_class", counts.CODE_CLASSES[1:], counts.MIRROR_COMPLETED + 1),
+        )
+        yield from listed(
+            "failed_total",
+            "counter",
+            "Copies that were sent and not answered, by kind.",
+            each("kind", counts.FAILURE_KINDS, counts.MIRROR_FAILED),
+        )
+        yield from listed(
+            "in_flight",
+            "gauge",
+            "Copies that were sent and have not ended.",
+            (
+                ("", labels, max(0, slots[counts.MIRROR_SENT] - ended(slots)))
+                for labels, slots in mirrors
+            ),
+        )
+        yield from listed(
+            "buffered_bytes",
+            "gauge",
+            "Bytes that are held for the shadow.",
+            (("", labels, slots[counts.MIRROR_BUFFERED]) for labels, slots in mirrors),
+        )
+        yield from listed(
+            "duration_seconds",
+            "histogram",
+            "From taking a connection for a copy to the end of its answer.",
+            (
+                sample
+                for labels, slots in mirrors
+                for sample in self._buckets(
+                    [slots[counts.MIRROR_DURATION + at] for at in range(counts.BUCKETS)],
+                    slots[counts.MIRROR_DURATION_MICROS],
+                    labels,
+                )
+            ),
+        )
+
+    def _histogram(self, first: int, labels: Labels) -> Iterator[Sample]:
+        return self._buckets(
+            [self.shared.total(first + at) for at in range(counts.BUCKETS)],
+            self.shared.total(first + counts.BUCKETS),
+            labels,
+        )
+
+    def _buckets(self, buckets: list[int], micros: int, labels: Labels) -> Iterator[Sample]:
+        total = 0
+        for value, bound in zip(buckets, (*map(str, DURATION_BUCKETS), "+Inf"), strict=True):
+            total += value
+            yield "_bucket", (*labels, ("le", bound)), total
+        yield "_sum", labels, micros / 1e6
+        yield "_count", labels, total
+
+    def _process_families(self, pids: Sequence[int]) -> Iterator[str]:
+        def one(name: str, kind: str, text: str, value: float) -> Iterator[str]:
+            return _family(name, kind, text, [("", (), value)])
+
+        total = self.shared.total
+        yield from _family(
+            "fastmirror_connections",
+            "gauge",
+            "Open connections: with clients, with primaries, with shadows.",
+            (
+                ("", (("side", side),), max(0, total(counts.GLOBAL_CONNECTIONS + at)))
+                for at, side in enumerate(counts.SIDES)
+            ),
+        )
+        yield from _family(
+            "fastmirror_tunnels_total",
+            "counter",
+            "Connections that became tunnels.",
+            (
+                ("", (("kind", kind),), total(counts.GLOBAL_TUNNELS + at))
+                for at, kind in enumerate(counts.TUNNEL_KINDS)
+            ),
+        )
+        yield from one(
+            "fastmirror_access_log_lines_lost_total",
+            "counter",
+            "Access log lines dropped because their reader was too slow.",
+            total(counts.GLOBAL_ACCESS_LOST),
+        )
+        yield from one(
+            "fastmirror_mirror_off",
+            "gauge",
+            "1 while mirroring is switched off.",
+            total(counts.GLOBAL_MIRROR_OFF),
+        )
+        yield from _family(
+            "fastmirror_rules_reloads_total",
+            "counter",
+            "Reloads of the rules, by result.",
+            (("", (("result", result),), value) for result, value in self.reloads.items()),
+        )
+        yield from _family(
+            "fastmirror_build_info",
+            "gauge",
+            "What runs: always 1.",
+            [("", (("version", __version__), ("python", platform.python_version())), 1)],
+        )
+        usage = [_usage(pid) for pid in pids]
+        yield from one(
+            "process_cpu_seconds_total",
+            "counter",
+            "Processor time, user and system, all processes.",
+            sum(each[0] for each in usage),
+        )
+        yield from one(
+            "process_resident_memory_bytes",
+            "gauge",
+            "Resident memory, all processes.",
+            sum(each[1] for each in usage),
+        )
+        yield from one(
+            "process_open_fds",
+            "gauge",
+            "Open file descriptors, all processes.",
+            sum(each[2] for each in usage),
+        )
+        yield from one(
+            "process_start_time_seconds", "gauge", "Unix time of the start.", self.started
+        )
+
+
+def _usage(pid: int) -> tuple[float, int, int]:
+    """``(cpu seconds, resident bytes, open descriptors)`` of a process; zeros if it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+    except OSError:
+        return 0.0, 0, 0
+    return (int(fields[11]) + int(fields[12])) / _TICKS, int(fields[21]) * _PAGE, descriptors

@@ -1,0 +1,56 @@
+from fastmirror.counts cimport MirrorCounts
+from fastmirror.mirror.control cimport MirrorControl
+from fastmirror.mirror.limits cimport CopyQueue
+from fastmirror.timers cimport Wheel
+from fastmirror.upstream.cluster cimport Member
+from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
+
+
+# What a copy knows of its mirror.
+cdef class CopyOwner:
+    cdef readonly str name
+    cdef readonly MirrorCounts counts
+    cdef MirrorControl control
+    cdef Wheel wheel
+    cdef CopyQueue queue
+    cdef set live                       # every copy that waits or was sent, until its end
+    cdef long long max_body             # -1: no limit
+    cdef long long max_copy_bytes
+    cdef long long max_response
+    cdef double connect_timeout
+    cdef double response_timeout
+
+    cdef int ended(self, Copy copy, int health) except -1
+
+
+cdef class Copy(ResponseHandler):
+    cdef CopyOwner mirror
+    cdef Member member
+    cdef bytes head
+    cdef bint to_head                   # the request is HEAD
+    cdef int state
+    cdef UpstreamConnection connection  # in ACTIVE alone
+    # The request: what came before there was a connection, and whether all of it has come.
+    cdef list waiting
+    cdef bint whole
+    cdef long long fed                  # bytes of the body so far
+    cdef long long charged              # bytes held now, as far as is known
+    # The response.
+    cdef double began
+    cdef long long received
+    cdef bint retried
+    # For its own access log line.
+    cdef public object on_end
+    cdef readonly int status
+    cdef readonly str outcome
+
+    cdef int feed(self, bytes data) except -1
+    cdef int end(self) except -1
+    cdef int client_gone(self) except -1
+    cdef int drop(self, int reason) except -1
+    cdef int abandon(self, int kind) except -1
+    cdef int start(self) except -1
+    cdef int _charge(self, long long size) except -1
+    cdef int _over_budget(self, long long held) except -1
+    cdef int _complete(self, UpstreamConnection connection, bint reusable) except -1
+    cdef int _let_go(self, str outcome) except -1

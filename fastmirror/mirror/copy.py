@@ -1,0 +1,294 @@
+"""One copy of one request, from the queue to its end.
+
+Invariants: the exchange with the primary calls ``feed``, ``end`` and ``client_gone`` and never
+waits, never hears of an outcome, never sees an exception of the shadow's; a copy is dropped or
+sent, and if sent completed or failed, each counted once; a request that was cut short is never
+finished for the shadow: its connection is closed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastmirror._core import now
+from fastmirror.counts import (
+    BODY_TOO_LARGE,
+    BYTES_FULL,
+    CLIENT_ABORT,
+    DROP_REASONS,
+    FAILED_CLIENT_ABORT,
+    FAILED_CONNECT,
+    FAILED_PROTOCOL,
+    FAILED_RESET,
+    FAILED_SLOW,
+    FAILED_TIMEOUT,
+    FAILURE_KINDS,
+    MirrorCounts,
+)
+from fastmirror.mirror.control import MirrorControl
+from fastmirror.mirror.limits import CopyQueue
+from fastmirror.timers import Wheel
+from fastmirror.upstream.cluster import Member
+from fastmirror.upstream.connection import (
+    PROTOCOL,
+    RESET,
+    TIMED_OUT,
+    ResponseHandler,
+    UpstreamConnection,
+)
+
+# What the end of a copy says about its shadow.
+HEALTH_UNKNOWN, HEALTH_GOOD, HEALTH_BAD = range(3)
+
+# The states of a copy. Literals below, where they are compared on the hot path.
+QUEUED, CONNECTING, ACTIVE, DONE = range(4)
+
+_FAILURES = {TIMED_OUT: FAILED_TIMEOUT, RESET: FAILED_RESET, PROTOCOL: FAILED_PROTOCOL}
+
+
+class CopyOwner:
+    """What a copy knows of its mirror, which inherits from this."""
+
+    name: str
+    counts: MirrorCounts
+    control: MirrorControl
+    wheel: Wheel
+    queue: CopyQueue
+    live: set[Copy]
+    max_body: int
+    max_copy_bytes: int
+    max_response: int
+    connect_timeout: float
+    response_timeout: float
+
+    def ended(self, copy: Copy, health: int) -> int:
+        """A copy that was sent has ended."""
+        return 0
+
+
+class Copy(ResponseHandler):
+    """Made by ``Mirror.open`` alone."""
+
+    def __init__(self, mirror: CopyOwner, member: Member, head: bytes, to_head: bool) -> None:
+        self.mirror = mirror
+        self.member = member
+        self.head = head
+        self.to_head = to_head
+        self.state = 0  # QUEUED
+        self.connection: UpstreamConnection | None = None
+        self.waiting: list[bytes] = []
+        self.whole = False
+        self.fed = 0
+        self.charged = 0
+        self.began = 0.0
+        self.received = 0
+        self.retried = False
+        self.on_end: Callable[[Copy], None] | None = None
+        self.status = 0
+        self.outcome: str | None = None
+
+    # -- from the exchange with the primary
+
+    def feed(self, data: bytes) -> int:
+        """More of the body, framed as it goes on the wire."""
+        if self.state == 3:
+            return 0
+        size = len(data)
+        self.fed += size
+        if self.mirror.max_body >= 0 and self.fed > self.mirror.max_body:
+            if self.state == 0:
+                return self.drop(BODY_TOO_LARGE)
+            return self.abandon(FAILED_SLOW)
+        if self.connection is None:
+            if self._over_budget(self.charged + size):
+                return 0
+            self.waiting.append(data)
+            return self._charge(self.charged + size)
+        held: int = self.connection.transport.get_write_buffer_size() + size
+        if self._over_budget(held):
+            return 0
+        self.connection.write(data)
+        return self._charge(held)
+
+    def end(self) -> int:
+        """The request is complete."""
+        self.whole = True
+        if self.state == 2 and self.connection is not None:
+            self.mirror.wheel.arm(self.connection, self.mirror.response_timeout)
+        return 0
+
+    def client_gone(self) -> int:
+        """The client went away; a request that had come in whole is still copied."""
+        if self.whole or self.state == 3:
+            return 0
+        if self.state == 0:
+            return self.drop(CLIENT_ABORT)
+        return self.abandon(FAILED_CLIENT_ABORT)
+
+    # -- from the mirror
+
+    def start(self) -> int:
+        """Take or open a connection. From here on the copy counts as sent."""
+        self.state = 1
+        self.began = now()
+        self.mirror.counts.sent()
+        connection = self.member.pool.take()
+        if connection is not None:
+            return self.connected(connection)
+        return self.member.pool.connect(self, self.mirror.connect_timeout)
+
+    def drop(self, reason: int) -> int:
+        """Give up a copy that waits."""
+        self.mirror.counts.dropped(reason)
+        self.mirror.queue.remove(self)
+        self._let_go(DROP_REASONS[reason])
+        return 0
+
+    def abandon(self, kind: int) -> int:
+        """Give up a copy that was sent, as a failure of that kind."""
+        connection = self.connection
+        if connection is not None:
+            self.member.pool.discard(connection)
+        self.mirror.counts.failed(kind)
+        bad = kind in (FAILED_CONNECT, FAILED_TIMEOUT, FAILED_RESET)
+        self._let_go(FAILURE_KINDS[kind])
+        return self.mirror.ended(self, HEALTH_BAD if bad else HEALTH_UNKNOWN)
+
+    # -- from the connection
+
+    def connected(self, connection: UpstreamConnection) -> int:
+        if self.state != 1:  # given up meanwhile
+            return self.member.pool.give_back(connection)
+        self.state = 2
+        self.connection = connection
+        connection.send(self, self.head, self.to_head)
+        if self.waiting:
+            for data in self.waiting:
+                connection.write(data)
+            self.waiting = []
+        if self.charged:
+            self._charge(connection.transport.get_write_buffer_size())
+        if self.whole:
+            self.mirror.wheel.arm(connection, self.mirror.response_timeout)
+        return 0
+
+    def connect_failed(self, reason: str) -> int:
+        if self.state != 1:
+            return 0
+        return self.abandon(FAILED_CONNECT)
+
+    def response_head(self, connection: UpstreamConnection) -> int:
+        self.status = connection.status
+        if not self.to_head and connection.fields.content_length > self.mirror.max_response:
+            return self._complete(connection, False)
+        return 0
+
+    def response_data(self, data: bytes) -> int:
+        self.received += len(data)
+        if self.received > self.mirror.max_response and self.connection is not None:
+            return self._complete(self.connection, False)
+        return 0
+
+    def response_end(self, connection: UpstreamConnection) -> int:
+        reusable = connection.reusable and self.whole
+        if reusable and self.fed:
+            # An answer before all of the request was read: what is unsent is not for the next.
+            reusable = connection.transport.get_write_buffer_size() == 0
+        return self._complete(connection, reusable)
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> int:
+        return self.abandon(FAILED_PROTOCOL)  # nobody asked for another protocol
+
+    def failed(self, connection: UpstreamConnection, kind: int, reason: str) -> int:
+        if (
+            kind == RESET
+            and connection.exchanges > 1
+            and not connection.started
+            and not self.fed
+            and not self.retried
+        ):
+            # A kept-alive connection that the shadow had closed before the copy was sent.
+            self.retried = True
+            self.state = 1
+            self.connection = None
+            self.member.pool.discard(connection)
+            return self.member.pool.connect(self, self.mirror.connect_timeout)
+        return self.abandon(_FAILURES[kind])
+
+    def write_paused(self, paused: bool) -> int:
+        if not paused and self.connection is not None:
+            self._charge(self.connection.transport.get_write_buffer_size())
+        return 0
+
+    # -- for the access log
+
+    def body_bytes(self) -> int:
+        """How much of the body came."""
+        return self.fed
+
+    def answer_bytes(self) -> int:
+        """How much of an answer's body was read."""
+        return self.received
+
+    def host(self) -> bytes:
+        """The copy's Host: the first field of the head."""
+        return self.head.split(b"\r\n", 2)[1].partition(b": ")[2]
+
+    def endpoint(self) -> object:
+        """The shadow's address."""
+        return self.member.pool.address
+
+    def mirror_name(self) -> str:
+        """The mirror's name."""
+        return self.mirror.name
+
+    # -- ends
+
+    def _charge(self, size: int) -> int:
+        """The copy holds so many bytes now."""
+        change = size - self.charged
+        if change:
+            self.charged = size
+            self.mirror.control.charge(change)
+            self.mirror.counts.buffered(change)
+            if self.state == 0:
+                self.mirror.queue.size += change
+        return 0
+
+    def _over_budget(self, held: int) -> int:
+        """Give the copy up, and say so, if it would hold more than it may."""
+        change = held - self.charged
+        if (
+            held <= self.mirror.max_copy_bytes
+            and self.mirror.control.fits(change)
+            and (self.state != 0 or self.mirror.queue.has_room_for(change))
+        ):
+            return 0
+        if self.state == 0:
+            self.drop(BYTES_FULL)
+        else:
+            self.abandon(FAILED_SLOW)
+        return 1
+
+    def _complete(self, connection: UpstreamConnection, reusable: bool) -> int:
+        if self.state != 2:
+            return 0
+        if reusable:
+            self.member.pool.give_back(connection)
+        else:
+            self.member.pool.discard(connection)
+        self.mirror.counts.completed(connection.status, now() - self.began)
+        self._let_go("completed")
+        return self.mirror.ended(self, HEALTH_GOOD)
+
+    def _let_go(self, outcome: str) -> int:
+        """Hold nothing any more."""
+        self._charge(0)
+        self.state = 3
+        self.connection = None
+        self.waiting = []
+        self.outcome = outcome
+        self.mirror.live.discard(self)
+        if self.on_end is not None:
+            self.on_end(self)
+        return 0

@@ -1,0 +1,40 @@
+from fastmirror._core cimport RequestHead, Sampler
+from fastmirror.mirror.copy cimport Copy, CopyOwner
+from fastmirror.mirror.limits cimport Breaker, RateLimit
+from fastmirror.rules.request cimport KeyReader, Request
+from fastmirror.upstream.cluster cimport Cluster
+
+
+cdef class Mirror(CopyOwner):
+    cdef readonly str route
+    cdef readonly object spec
+    cdef public Cluster cluster
+    # Which requests.
+    cdef Sampler sampler
+    cdef KeyReader key
+    cdef int missing
+    cdef frozenset methods              # None: all
+    cdef RateLimit rate                 # None: no limit
+    # What the copy looks like.
+    cdef bytes marker
+    cdef int host_policy
+    cdef bytes host_text
+    cdef bytes last_host                # of the request before; most are the same
+    cdef bytes last_copy_host
+    # How much it may cost.
+    cdef long max_in_flight
+    cdef readonly long in_flight
+    cdef Breaker breaker
+
+    cdef bint _sampled(self, Request request) except -1
+    cdef int _refusal(self, Request request, long long length, bint upgrade) except -2
+    cdef bytes _copy_host(self, bytes host, bytes target)
+    cdef Copy open(
+        self, Request request, RequestHead head, bytes host, long long length, bint upgrade)
+    cdef int refuse(self, Request request, int reason) except -1
+    cdef int ended(self, Copy copy, int health) except -1
+    cdef int next_from_queue(self) except -1
+
+
+cdef int stop_copy(Copy copy, int drop_reason, int failure_kind) except -1
+cdef Copy as_copy(object item)

@@ -1,0 +1,234 @@
+"""One mirror of one route: which requests it copies, and how much that may cost.
+
+Invariants: ``open`` never waits and never raises for anything a shadow does; for every request
+that it is asked about exactly one of not_sampled, dropped and sent is counted, at once or when
+the copy leaves the queue; ``in_flight`` is the number of copies sent and not ended.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+from fastmirror._core import RequestHead, Sampler
+from fastmirror.counts import (
+    BODY_TOO_LARGE,
+    BREAKER,
+    BYTES_FULL,
+    LOOP,
+    NO_ENDPOINT,
+    OFF,
+    QUEUE_FULL,
+    RATE,
+    UNSAFE_METHOD,
+    UPGRADE,
+    MirrorCounts,
+)
+from fastmirror.http1.target import split_port
+from fastmirror.mirror.control import MirrorControl
+from fastmirror.mirror.copy import HEALTH_BAD, HEALTH_GOOD, Copy, CopyOwner
+from fastmirror.mirror.limits import Breaker, CopyQueue, RateLimit
+from fastmirror.rules.model import HostPolicy
+from fastmirror.rules.model import Mirror as MirrorSpec
+from fastmirror.rules.request import KeyReader, Request
+from fastmirror.rules.units import seconds, size
+from fastmirror.rules.validate import mirror_name
+from fastmirror.timers import Wheel
+from fastmirror.upstream.cluster import Cluster
+
+KEEP, TARGET, SUFFIX, LITERAL = range(4)
+_MISSING = {"random": 0, "skip": 1, "always": 2}
+
+
+def share_of(spec: MirrorSpec) -> Fraction:
+    """Which share of its requests a mirror copies, exactly."""
+    if spec.fraction is not None:
+        return Fraction(spec.fraction.numerator, spec.fraction.denominator)
+    return Fraction(100.0 if spec.percent is None else spec.percent) / 100
+
+
+class Mirror(CopyOwner):
+    """``workers``: among how many processes the rate is shared."""
+
+    def __init__(
+        self,
+        route: str,
+        spec: MirrorSpec,
+        cluster: Cluster,
+        control: MirrorControl,
+        counts: MirrorCounts,
+        wheel: Wheel,
+        workers: int,
+    ) -> None:
+        self.route = route
+        self.name = mirror_name(spec)
+        self.spec = spec
+        self.cluster = cluster
+        self.control = control
+        self.counts = counts
+        self.wheel = wheel
+        salt = spec.salt if spec.salt is not None else f"{route}/{self.name}"
+        self.sampler = Sampler(share_of(spec), salt.encode())
+        self.key = KeyReader(spec.sample_by) if spec.sample_by is not None else None
+        self.missing = _MISSING[spec.missing]
+        self.methods = (
+            frozenset(method.encode() for method in spec.methods)
+            if spec.methods is not None
+            else None
+        )
+        self.rate = RateLimit(spec.rate / workers) if spec.rate is not None else None
+        self.marker = self.name.encode()
+        self.host_text = b""
+        if isinstance(spec.host, HostPolicy):
+            self.host_policy = SUFFIX if spec.host.suffix is not None else LITERAL
+            self.host_text = (spec.host.suffix or spec.host.literal or "").encode()
+        else:
+            self.host_policy = KEEP if spec.host == "keep" else TARGET
+        self.last_host: bytes | None = None
+        self.last_copy_host = b""
+        self.max_body = -1 if spec.max_body is None else size(spec.max_body)
+        self.max_copy_bytes = size(spec.max_copy_bytes)
+        self.max_response = size(spec.max_response)
+        self.connect_timeout = seconds(spec.connect_timeout)
+        self.response_timeout = seconds(spec.response_timeout)
+        self.max_in_flight = spec.max_in_flight
+        self.in_flight = 0
+        self.queue = CopyQueue(spec.max_queued, size(spec.max_queued_bytes))
+        self.breaker = Breaker(
+            spec.breaker.consecutive_failures, seconds(spec.breaker.open_time)
+        )
+        self.live: set[Copy] = set()
+
+    def open(
+        self, request: Request, head: RequestHead, host: bytes, length: int, upgrade: bool
+    ) -> Copy | None:
+        """A copy of a request whose head was written, or None. ``length``: the body's, -1 where
+        it is not known yet; ``host``: the Host that the primary got."""
+        if not self._sampled(request):
+            self.counts.not_sampled()
+            return None
+        reason = self._refusal(request, length, upgrade)
+        if reason >= 0:
+            self.counts.dropped(reason)
+            return None
+        member = self.cluster.pick(request)
+        if member is None:
+            self.counts.dropped(NO_ENDPOINT)
+            return None
+        data = head.copy(self._copy_host(host, member.name), self.marker)
+        copy = Copy(self, member, data, request.method == b"HEAD")
+        if self.in_flight < self.max_in_flight:
+            if self.breaker.refuses():
+                self.counts.dropped(BREAKER)
+                return None
+            self.live.add(copy)
+            self.in_flight += 1
+            copy.start()
+        elif self.breaker.is_open():
+            self.counts.dropped(BREAKER)
+            return None
+        elif not self.queue.has_room():
+            self.counts.dropped(QUEUE_FULL)
+            return None
+        elif not (self.control.fits(len(data)) and self.queue.has_room_for(len(data))):
+            self.counts.dropped(BYTES_FULL)
+            return None
+        else:
+            self.live.add(copy)
+            self.queue.push(copy)
+            copy._charge(len(data))
+        return copy
+
+    def refuse(self, request: Request, reason: int) -> int:
+        """Count a request that cannot be copied for a reason of its route's."""
+        if self._sampled(request):
+            self.counts.dropped(reason)
+        else:
+            self.counts.not_sampled()
+        return 0
+
+    def _sampled(self, request: Request) -> bool:
+        if self.key is None:
+            return self.sampler.decide_random()
+        key = self.key.read(request)
+        if key is not None:
+            return self.sampler.decide(key)
+        if self.missing == 0:
+            return self.sampler.decide_random()
+        return self.missing == 2
+
+    def _refusal(self, request: Request, length: int, upgrade: bool) -> int:
+        """Why the request is not copied although it was sampled; -1: it is."""
+        if self.control.off():
+            return OFF
+        if request.fields.is_copy:
+            return LOOP
+        if upgrade:
+            return UPGRADE
+        if self.methods is not None and request.method not in self.methods:
+            return UNSAFE_METHOD
+        if self.max_body >= 0 and length > self.max_body:
+            return BODY_TOO_LARGE
+        if self.rate is not None and not self.rate.take():
+            return RATE
+        return -1
+
+    def _copy_host(self, host: bytes, target: bytes) -> bytes:
+        if self.host_policy == KEEP:
+            return host
+        if self.host_policy == TARGET:
+            return target
+        if self.host_policy == LITERAL:
+            return self.host_text
+        if host != self.last_host:
+            name, port = split_port(host)
+            # An IPv6 literal cannot carry a suffix: Envoy's [::1]-shadow is no valid Host.
+            self.last_copy_host = host if name.startswith(b"[") else name + self.host_text + port
+            self.last_host = host
+        return self.last_copy_host
+
+    def ended(self, copy: Copy, health: int) -> int:
+        """A copy that was sent has ended: the next may begin."""
+        self.in_flight -= 1
+        if health == HEALTH_GOOD:
+            self.breaker.succeeded()
+        elif health == HEALTH_BAD:
+            self.breaker.failed()
+        else:
+            self.breaker.inconclusive()
+        return self.next_from_queue()
+
+    def next_from_queue(self) -> int:
+        """Start copies that wait, as far as there is room."""
+        while self.in_flight < self.max_in_flight:
+            copy = as_copy(self.queue.pop())
+            if copy is None:
+                break
+            if self.breaker.refuses():
+                copy.drop(BREAKER)
+                continue
+            self.queue.size -= copy.charged
+            self.in_flight += 1
+            copy.start()
+        return 0
+
+    def pending(self) -> int:
+        """How many copies wait or are in flight."""
+        return len(self.live)
+
+    def stop(self, drop_reason: int, failure_kind: int) -> None:
+        """Give up every copy, those that wait for one reason and those sent for another."""
+        for copy in list(self.live):
+            stop_copy(copy, drop_reason, failure_kind)
+
+
+def as_copy(item: Any) -> Copy | None:
+    """What the queue gave, with a C type."""
+    return item  # type: ignore[no-any-return]
+
+
+def stop_copy(copy: Copy, drop_reason: int, failure_kind: int) -> int:
+    """With a C type: as ``Mirror.stop``, for one."""
+    if copy.state == 0:
+        return copy.drop(drop_reason)
+    return copy.abandon(failure_kind) if copy.state != 3 else 0

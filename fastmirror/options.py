@@ -1,0 +1,182 @@
+"""The options of a running proxy: one place for names, types, defaults and help.
+
+Invariant: every option here has a flag, a FASTMIRROR_* twin and an effect; what a flag says
+wins over the environment, and what is not understood is an OptionError that names it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from fastmirror.rules.address import Address, parse_address
+from fastmirror.rules.units import seconds, size
+
+
+class OptionError(ValueError):
+    """An option's value that cannot be used."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Durations in seconds, sizes in bytes."""
+
+    listen: list[Address] = field(default_factory=list)
+    rules: str = ""
+    admin: Address | None = Address("127.0.0.1", 15000)
+    workers: int = 1
+    intercept: str = "auto"
+    unmatched: str = "passthrough"
+    access_log: str = "off"
+    access_log_format: str = "text"
+    mirror_memory: int = 64 << 20
+    drain_time: float = 30.0
+    log_level: str = "info"
+    max_header_bytes: int = 64 << 10
+    max_headers: int = 100
+    max_uri_bytes: int = 32 << 10
+    max_body_bytes: int = 0
+    idle_timeout: float = 600.0
+    request_head_timeout: float = 30.0
+    connect_timeout: float = 1.0
+    upstream_idle_timeout: float = 60.0
+    x_forwarded_for: bool = True
+    x_request_id: bool = True
+
+
+def _switch(text: str) -> bool:
+    if text not in ("on", "off"):
+        raise ValueError(f'expected on or off, got "{text}"')
+    return text == "on"
+
+
+def _positive(text: str) -> float:
+    value = seconds(text)
+    if value <= 0:
+        raise ValueError(f'expected a duration above 0, got "{text}"')
+    return value
+
+
+def _number(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f'expected a whole number from {least} to {most}, got "{text}"')
+        return int(text)
+
+    return parse
+
+
+def _choice(*names: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in names:
+            raise ValueError(f'expected one of {", ".join(names)}, got "{text}"')
+        return text
+
+    return parse
+
+
+def _listen(text: str) -> Address:
+    return parse_address(text, wildcard=True)
+
+
+def _admin(text: str) -> Address | None:
+    return None if text == "off" else parse_address(text, wildcard=True)
+
+
+def _size_of(least: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        value = size(text)
+        if value < least:
+            raise ValueError(f'expected at least {least} bytes, got "{text}"')
+        return value
+
+    return parse
+
+
+# name: (parse, metavar, help)
+_OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
+    "rules": (str, "FILE", "the rules: MessagePack, or .yaml or .json"),
+    "admin": (_admin, "ADDR|off", "health, metrics and the mirror switch (127.0.0.1:15000)"),
+    "workers": (_number(1, 256), "N", "processes that share the port (1)"),
+    "intercept": (
+        _choice("auto", "redirect", "tproxy", "off"),
+        "MODE",
+        "how the original destination is found: auto, redirect, tproxy or off (auto)",
+    ),
+    "unmatched": (
+        _choice("passthrough", "reject"),
+        "WHAT",
+        "an intercepted request that no rule takes: passthrough or reject (passthrough)",
+    ),
+    "access_log": (str, "FILE|-|off", "one line a request and a copy (off)"),
+    "access_log_format": (_choice("text", "json"), "FORM", "text or json (text)"),
+    "mirror_memory": (_size_of(0), "BYTES", "what all copies together may hold (64MiB)"),
+    "drain_time": (seconds, "SECONDS", "how long a stop waits for what is in flight (30)"),
+    "log_level": (
+        _choice("debug", "info", "warning", "error"),
+        "LEVEL",
+        "debug, info, warning or error (info)",
+    ),
+    "max_header_bytes": (_size_of(1024), "BYTES", "a request's fields together; above: 431 (64KiB)"),
+    "max_headers": (_number(1, 10000), "N", "a request's fields; above: 431 (100)"),
+    "max_uri_bytes": (_size_of(256), "BYTES", "a request's target; above: 414 (32KiB)"),
+    "max_body_bytes": (_size_of(0), "BYTES", "a request's body; above: 413; 0: no limit (0)"),
+    "idle_timeout": (_positive, "SECONDS", "a connection on which nothing comes (600)"),
+    "request_head_timeout": (_positive, "SECONDS", "from a head's first byte to its last (30)"),
+    "connect_timeout": (_positive, "SECONDS", "to connect to an endpoint (1)"),
+    "upstream_idle_timeout": (_positive, "SECONDS", "how long idle upstreams are kept (60)"),
+    "x_forwarded_for": (_switch, "on|off", "append the client's address (on)"),
+    "x_request_id": (_switch, "on|off", "make an x-request-id when there is none (on)"),
+}
+
+
+def flag(name: str) -> str:
+    """``--max-headers`` for ``max_headers``."""
+    return "--" + name.replace("_", "-")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Every option, as text: ``read_options`` parses, so that flags and environment are alike."""
+    parser.add_argument(
+        "--listen",
+        action="append",
+        metavar="ADDR",
+        help=":PORT (every interface), IP:PORT, [IPv6]:PORT or unix:/path; may be repeated",
+    )
+    for name, (_, metavar, text) in _OPTIONS.items():
+        parser.add_argument(flag(name), metavar=metavar, help=text)
+
+
+def read_options(
+    arguments: argparse.Namespace, environment: Mapping[str, str] = os.environ
+) -> Options:
+    """The options of a command line, and of the environment where that is silent.
+
+    Raises OptionError.
+    """
+    values: dict[str, Any] = {}
+    listen = arguments.listen or environment.get("FASTMIRROR_LISTEN", "").split()
+    try:
+        values["listen"] = [_listen(text) for text in listen]
+    except ValueError as error:
+        raise OptionError(f"--listen: {error}") from None
+    for name, (parse, _, _) in _OPTIONS.items():
+        text, origin = getattr(arguments, name), flag(name)
+        if text is None:
+            origin = f"FASTMIRROR_{name.upper()}"
+            text = environment.get(origin)
+        if text is None:
+            continue
+        try:
+            values[name] = parse(text)
+        except ValueError as error:
+            raise OptionError(f"{origin}: {error}") from None
+    options = Options(**values)
+    if not options.listen:
+        raise OptionError("--listen: expected an address to listen on, such as :15001")
+    if not options.rules:
+        raise OptionError("--rules: expected a file")
+    return options

@@ -1,0 +1,40 @@
+from fastmirror.counts cimport RouteCounts, WorkerCounts
+from fastmirror.rules.request cimport Request
+from fastmirror.rules.table cimport RouteTable
+from fastmirror.timers cimport Wheel
+from fastmirror.upstream.cluster cimport Cluster
+
+
+cdef class RouteAction:
+    cdef readonly str name
+    cdef readonly list clusters         # of Cluster
+    cdef readonly list weights          # of int, beside it
+    cdef readonly long total
+    cdef readonly list mirrors          # of Mirror
+    cdef readonly RouteCounts counts
+    cdef readonly double timeout        # seconds; 0: none
+
+    cdef Cluster pick(self)
+
+
+cdef class ProxyContext:
+    cdef readonly Wheel wheel
+    cdef readonly WorkerCounts counts
+    cdef public RouteTable table        # the rules that hold for requests that come now
+    cdef readonly RouteCounts no_route
+    cdef public object access_log       # None: off
+    cdef public bint draining
+    cdef readonly set clients           # every downstream connection
+    # Limits and habits: see options.py.
+    cdef readonly long max_header_bytes
+    cdef readonly long max_headers
+    cdef readonly long max_uri
+    cdef readonly long long max_body    # -1: no limit
+    cdef readonly double idle_timeout
+    cdef readonly double head_timeout
+    cdef readonly double connect_timeout
+    cdef readonly bint forwarded_for
+    cdef readonly bint request_id
+
+
+cdef Cluster cluster_at(list clusters, Py_ssize_t index)

@@ -1,0 +1,48 @@
+from fastmirror._core cimport Fields
+from fastmirror.http1.framing cimport request_body
+from fastmirror.proxy.exchange cimport Client, Exchange
+from fastmirror.rules.request cimport Request
+
+
+cdef class Downstream(Client):
+    cdef object transport
+    cdef object parser
+    cdef readonly bytes source_ip
+    cdef readonly object peer           # as asyncio names it
+    cdef readonly double since
+    # The request whose head or body is coming in.
+    cdef Fields fields
+    cdef bytes url
+    cdef Exchange receiving
+    cdef Exchange latest
+    cdef bint in_head
+    cdef long long head_bytes
+    cdef bint refused                   # nothing more is read as requests
+    # The line of exchanges: the one that is served, those that wait, bytes not yet parsed.
+    cdef Exchange current
+    cdef object waiting                 # deque of Exchange; None: none ever waited
+    cdef list unread
+    # Why reading is paused.
+    cdef bint paused_by_upstream
+    cdef bint paused_by_line
+    cdef bint reading_paused
+    cdef bint writing_paused
+    cdef bint tunnel
+    cdef bint lingering                 # all is answered; what comes is thrown away
+    cdef bint half_closed
+    cdef bytes raw_host                 # of the request before; most are the same
+    cdef bytes host
+
+    cdef int _feed(self, bytes data) except -1
+    cdef int _parse(self, object data) except -1
+    cdef int _switch_reading(self) except -1
+    cdef int _take(self, Exchange exchange) except -1
+    cdef int _refuse(self, int status, str flags, str text) except -1
+    cdef int _next(self) except -1
+    cdef int _linger(self) except -1
+    cdef int _close(self) except -1
+    cdef Exchange _exchange(self)
+    cdef int _upgraded(self, bytes rest) except -1
+
+
+cdef Exchange as_exchange(object item)

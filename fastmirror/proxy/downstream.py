@@ -1,0 +1,455 @@
+"""A client's connection: requests in, responses out, in order.
+
+Invariants: responses leave in the order of their requests; no more than LINE requests and one
+read's bytes wait behind the one that is served (reading is paused); after a request that is
+refused for its form, nothing of the connection is ever read as a request again.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections import deque
+from typing import Any
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+
+from fastmirror._core import Fields, now
+from fastmirror.counts import DOWNSTREAM
+from fastmirror.http1.framing import INVALID, NO_BODY, request_body
+from fastmirror.http1.target import normal_host, resolve_dots, split_absolute
+from fastmirror.proxy.context import ProxyContext
+from fastmirror.proxy.exchange import Client, Exchange
+from fastmirror.rules.request import Request
+from fastmirror.upstream.connection import report_unexpected
+
+LINE = 16  # pipelined requests that wait parsed
+PIECE = 16384  # bytes that are parsed at a time, while heads may come
+LINGER = 2.0  # seconds for a client to take its last answer
+
+
+class Refused(ValueError):
+    """A request that is answered with an error: status, Envoy's flag, text."""
+
+
+class Downstream(Client):
+    """An asyncio protocol (by its methods)."""
+
+    def __init__(self, context: ProxyContext) -> None:
+        self.deadline = 0.0
+        self.looked_at = 0
+        self.context = context
+        self.transport: Any = None
+        self.parser: Any = HttpRequestParser(self)
+        self.source_ip = b""
+        self.peer: Any = None
+        self.since = now()
+        self.fields = Fields()
+        self.url = b""
+        self.receiving: Exchange | None = None
+        self.latest: Exchange | None = None
+        self.in_head = False
+        self.head_bytes = 0
+        self.refused = False
+        self.current: Exchange | None = None
+        self.waiting: deque[Exchange] | None = None
+        self.unread: list[bytes] = []
+        self.paused_by_upstream = self.paused_by_line = self.reading_paused = False
+        self.writing_paused = self.tunnel = self.lingering = self.half_closed = False
+        self.raw_host: bytes | None = None
+        self.host = b""
+
+    # -- from the event loop
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.peer = transport.get_extra_info("peername")
+        if isinstance(self.peer, tuple):
+            self.source_ip = self.peer[0].removeprefix("::ffff:").encode()
+        self.context.counts.connection(DOWNSTREAM, 1)
+        self.context.clients.add(self)
+        self.context.wheel.arm(self, self.context.idle_timeout)
+
+    def data_received(self, data: bytes) -> None:
+        if self.tunnel:
+            if self.current is not None:
+                self.current.client_data(data)
+        elif self.lingering or self.refused:
+            pass
+        elif self.unread or self.paused_by_line:
+            self.unread.append(data)
+        else:
+            self._feed(data)
+
+    def eof_received(self) -> bool:
+        self.half_closed = True
+        if self.tunnel and self.current is not None:
+            self.current.client_eof()
+            return True
+        # A client may close its half once its requests are sent, and still read the answers.
+        return self.current is not None and self.receiving is None and not self.in_head
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.context.counts.connection(DOWNSTREAM, -1)
+        self.context.clients.discard(self)
+        self.deadline = 0.0
+        self.lingering = True
+        current, self.current = self.current, None
+        if current is not None:
+            current.client_gone()
+        self.waiting = None
+        self.receiving = self.latest = None
+        self.unread = []
+        self.transport = None
+        self.parser = None  # a cycle, by its bound callbacks
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        if self.current is not None:
+            self.current.client_paused(True)
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self.current is not None:
+            self.current.client_paused(False)
+
+    def expired(self) -> int:
+        """Nothing came for too long."""
+        if self.lingering or (self.current is None and not self.in_head):
+            return self._close()
+        if self.in_head and self.current is not None:
+            return self.context.wheel.arm(self, self.context.head_timeout)  # our own delay
+        if self.in_head:
+            return self._refuse(408, "-", "the request's head did not come in time")
+        if self.receiving is not None and self.receiving is self.current:
+            return self.current.client_timed_out()
+        return 0
+
+    # -- parsing
+
+    def _feed(self, data: bytes) -> int:
+        """Parse what came; a piece at a time where it may hold many requests."""
+        size = len(data)
+        receiving = self.receiving
+        if size <= 16384 or (
+            receiving is not None and receiving.fields.content_length - receiving.bytes_in >= size
+        ):
+            self._parse(data)
+        else:
+            view = memoryview(data)
+            for at in range(0, size, PIECE):
+                if self.paused_by_line or self.refused or self.lingering or self.tunnel:
+                    self.unread.append(data[at:])
+                    break
+                self._parse(view[at : at + PIECE])
+        if self.in_head:
+            self.head_bytes += size
+            if self.head_bytes > self.context.max_header_bytes + self.context.max_uri + PIECE:
+                self._refuse(431, "-", "the header fields are too large")
+            elif self.head_bytes == size:
+                self.context.wheel.arm(self, self.context.head_timeout)
+        elif self.receiving is not None:
+            self.context.wheel.arm(self, self.context.idle_timeout)
+        return 0
+
+    def _parse(self, data: Any) -> int:
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._upgraded(bytes(data[upgrade.args[0] :]))
+        except HttpParserError as error:
+            cause = error.__context__
+            if isinstance(cause, Refused):
+                status, flags, text = cause.args
+                self._refuse(status, flags, text)
+            else:
+                report_unexpected(error)
+                self._refuse(400, "DPE", f"not a valid request: {error}")
+        return 0
+
+    def on_message_begin(self) -> None:
+        self.fields = Fields()
+        self.url = b""
+        self.in_head = True
+        self.head_bytes = 0
+
+    def on_url(self, url: bytes) -> None:
+        self.url = self.url + url if self.url else url
+        if len(self.url) > self.context.max_uri:
+            raise Refused(414, "-", "the request target is too long")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if not self.in_head:
+            assert self.receiving is not None
+            if self.receiving.trailers is None:
+                self.receiving.trailers = Fields()
+            self.fields = self.receiving.trailers
+        if (
+            self.fields.append(name, value) > self.context.max_header_bytes
+            or self.fields.count > self.context.max_headers
+        ):
+            raise Refused(431, "-", "the header fields are too many or too large")
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        if self.lingering:
+            self.receiving = None
+            return
+        exchange = self._exchange()
+        self.receiving = self.latest = exchange
+        self._take(exchange)
+
+    def on_body(self, data: bytes) -> None:
+        if self.receiving is not None:
+            self.receiving.request_data(data)
+
+    def on_message_complete(self) -> None:
+        exchange = self.receiving
+        if exchange is None:
+            return
+        if exchange.body != NO_BODY and exchange.fields.wants_upgrade and self._stopped_early():
+            return
+        self.receiving = None
+        exchange.request_end()
+
+    def _stopped_early(self) -> bool:
+        """The parser takes no body behind an Upgrade, and calls the message complete."""
+        return bool(self.parser.should_upgrade())
+
+    def _exchange(self) -> Exchange:
+        """The exchange of the head that is complete.
+
+        Raises Refused.
+        """
+        fields = self.fields
+        method: bytes = self.parser.get_method()
+        version: str = self.parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise Refused(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
+        http10 = version == "1.0"
+        target = self.url
+        host = fields.host
+        if fields.hosts != 1 and (fields.hosts > 1 or not http10):
+            raise Refused(400, "DPE", "a request has exactly one Host field")
+        body = request_body(fields)
+        if body == INVALID:
+            raise Refused(501, "DPE", "no transfer coding but chunked is served")
+        if fields.chunked and http10:
+            raise Refused(400, "DPE", "HTTP/1.0 has no chunked bodies")
+        if method == b"CONNECT":
+            raise Refused(501, "DPE", "CONNECT is not served")
+        if 0 <= self.context.max_body < fields.content_length:
+            raise Refused(413, "-", "the body is too large")
+        try:
+            if not target.startswith(b"/") and target != b"*":
+                host, target = split_absolute(target)
+            elif target == b"*" and method != b"OPTIONS":
+                raise ValueError("only OPTIONS can be asked of *")
+            if b"#" in target:
+                raise ValueError("the request target has a fragment")
+            if b"/." in target or b"/%2" in target:
+                target = resolve_dots(target)
+            if host is None:
+                host = b""
+            if host != self.raw_host:
+                self.host = normal_host(host) if host or not http10 else b""
+                self.raw_host = host
+        except ValueError as error:
+            raise Refused(400, "DPE", str(error)) from None
+        upgrade: bytes | None = None
+        if fields.upgrade is not None and fields.wants_upgrade and body == NO_BODY and not http10:
+            # h2c is not spoken; what else is asked for is the primary's to grant.
+            upgrade = fields.upgrade if b"h2c" not in fields.upgrade.lower() else None
+        request = Request(method, target, self.host, fields, self.source_ip)
+        return Exchange(self, method, fields, request, host, http10, body, upgrade)
+
+    def _upgraded(self, rest: bytes) -> int:
+        """The parser stopped behind a request that asks for an upgrade. Whether what follows is
+        a tunnel's or the next request is known when the primary has answered."""
+        exchange = self.latest
+        if self.refused or self.lingering or exchange is None:
+            return 0
+        if exchange.body != NO_BODY:
+            # The parser takes no body behind an Upgrade: another does, after a head of its own.
+            # It cannot go on to a next request, so that this one is the connection's last.
+            exchange.keep_alive = False
+            length = exchange.fields.content_length
+            framing = f"content-length: {length}" if length >= 0 else "transfer-encoding: chunked"
+            self.parser = HttpRequestParser(_BodyOf(self))
+            self.parser.feed_data(f"POST / HTTP/1.1\r\n{framing}\r\n\r\n".encode())
+        else:
+            self.parser = HttpRequestParser(self)
+        if not rest:
+            return 0
+        if self.paused_by_line:
+            self.unread.append(rest)
+            return 0
+        return self._feed(rest)
+
+    # -- the line of exchanges
+
+    def _take(self, exchange: Exchange) -> int:
+        """Serve it, or let it wait until those before it are answered."""
+        if self.current is None:
+            self.current = exchange
+            if exchange.upgrade is not None:
+                self.paused_by_line = True
+            self.deadline = 0.0
+            exchange.begin()
+            return 0
+        if self.waiting is None:
+            self.waiting = deque()
+        self.waiting.append(exchange)
+        self.paused_by_line = True
+        return self._switch_reading()
+
+    def _refuse(self, status: int, flags: str, text: str) -> int:
+        """What comes in is no request that can be served: say so, in its turn, and close."""
+        if self.refused:
+            return 0
+        self.refused = True
+        receiving, self.receiving = self.receiving, None
+        if receiving is not None and not self.in_head:
+            if receiving is self.current:
+                return receiving.bad_body(text)
+            receiving.refuse(status, flags, text)
+            return 0
+        self.in_head = False
+        exchange = Exchange(self, b"-", self.fields, None, b"", False, NO_BODY, None)
+        exchange.refuse(status, flags, text)
+        return self._take(exchange)
+
+    def exchange_done(self, exchange: Exchange, keep: bool) -> int:
+        if exchange is not self.current:
+            return 0
+        self.current = None
+        if self.tunnel or self.transport is None:
+            return 0
+        if not keep or self.half_closed:
+            if keep and (self.waiting or self.unread):
+                return self._next()
+            return self._linger()
+        return self._next()
+
+    def _next(self) -> int:
+        """Serve the next request that waits, or wait for one."""
+        if self.waiting:
+            exchange = as_exchange(self.waiting.popleft())
+            self.current = exchange
+            exchange.begin()
+            return 0
+        self.paused_by_line = False
+        while self.unread and not self.paused_by_line and not self.refused:
+            unread, self.unread = self.unread, []
+            for at, data in enumerate(unread):
+                self._feed(data)
+                if self.paused_by_line:
+                    self.unread.extend(unread[at + 1 :])
+                    break
+        if self.current is None and self.receiving is None and not self.in_head:
+            if self.half_closed or self.context.draining:
+                return self._linger()
+            self.context.wheel.arm(self, self.context.idle_timeout)
+        return self._switch_reading()
+
+    def _linger(self) -> int:
+        """Close once all is written. Where the client may still be sending, its bytes are read
+        and thrown away for a while: a reset would take the answer from it (RFC 9112 9.6)."""
+        self.lingering = True
+        self.waiting = None
+        self.unread = []
+        if self.transport is None:
+            return 0
+        self.paused_by_upstream = self.paused_by_line = False
+        self._switch_reading()
+        if self.half_closed or (self.receiving is None and not self.refused):
+            self.transport.close()
+        elif self.transport.can_write_eof():
+            self.transport.write_eof()
+        self.context.wheel.arm(self, LINGER)
+        return 0
+
+    def _close(self) -> int:
+        if self.transport is not None:
+            self.transport.abort()
+        return 0
+
+    def drain(self) -> None:
+        """Take no more requests: close now if idle, else with the next response."""
+        if self.current is None and not self.in_head and self.transport is not None:
+            self.transport.close()
+
+    def cut(self) -> None:
+        """The drain's time is up."""
+        self._close()
+
+    # -- for the exchange
+
+    def send(self, data: bytes) -> int:
+        if self.transport is not None:
+            self.transport.write(data)
+        return 0
+
+    def pause_reading(self) -> int:
+        self.paused_by_upstream = True
+        return self._switch_reading()
+
+    def resume_reading(self) -> int:
+        self.paused_by_upstream = False
+        return self._switch_reading()
+
+    def _switch_reading(self) -> int:
+        paused = self.paused_by_upstream or self.paused_by_line
+        if paused == self.reading_paused or self.transport is None:
+            return 0
+        self.reading_paused = paused
+        if paused:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+        return 0
+
+    def reset(self) -> int:
+        if self.transport is not None:
+            sock = self.transport.get_extra_info("socket")
+            if sock is not None and sock.family != socket.AF_UNIX:
+                # A plain close would end a close-delimited body as if it were complete.
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+        return 0
+
+    def become_tunnel(self) -> int:
+        self.tunnel = True
+        self.paused_by_line = False
+        unread, self.unread = self.unread, []
+        for data in unread:
+            if self.current is not None:
+                self.current.client_data(data)
+        return self._switch_reading()
+
+    def upstream_closed(self) -> int:
+        if self.transport is not None:
+            self.transport.close()
+        return 0
+
+
+class _BodyOf:
+    """The callbacks for the body of a request whose head another parser took."""
+
+    def __init__(self, client: Downstream) -> None:
+        self.on_body = client.on_body
+        self.on_message_complete = client.on_message_complete
+        self.client = client
+        self.headed = False
+
+    def on_headers_complete(self) -> None:
+        self.headed = True
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.headed:
+            self.client.on_header(name, value)
+
+
+def as_exchange(item: Any) -> Exchange:
+    """What the line gave, with a C type."""
+    return item  # type: ignore[no-any-return]

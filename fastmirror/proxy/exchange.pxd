@@ -1,0 +1,96 @@
+from fastmirror._core cimport Fields, RequestHead, chunk_head, now, write_request, write_response, write_trailers
+from fastmirror.mirror.copy cimport Copy
+from fastmirror.mirror.mirror cimport Mirror
+from fastmirror.proxy.context cimport ProxyContext, RouteAction
+from fastmirror.rules.request cimport Request
+from fastmirror.rules.table cimport RouteEntry
+from fastmirror.timers cimport Timed
+from fastmirror.upstream.cluster cimport Cluster, Member
+from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
+
+
+# What an exchange asks of the client's connection.
+cdef class Client(Timed):
+    cdef ProxyContext context
+    cdef int send(self, bytes data) except -1
+    cdef int pause_reading(self) except -1
+    cdef int resume_reading(self) except -1
+    cdef int exchange_done(self, Exchange exchange, bint keep) except -1
+    cdef int reset(self) except -1
+    cdef int become_tunnel(self) except -1
+    cdef int upstream_closed(self) except -1
+
+
+cdef class Exchange(ResponseHandler):
+    # The request.
+    cdef readonly Client client
+    cdef readonly bytes method
+    cdef readonly Fields fields
+    cdef readonly Request request       # None: it was refused before it could be routed
+    cdef readonly bytes host            # as the client sent it
+    cdef readonly bint http10
+    cdef readonly int body              # framing.NO_BODY, LENGTH or CHUNKED
+    cdef readonly bytes upgrade         # the protocol to change to; None: none
+    cdef public Fields trailers
+    cdef public bint keep_alive         # the client wants it
+    cdef bint whole                     # all of it has come
+    cdef bint begun
+    cdef list waiting                   # of its body, while it is not begun or not connected
+    cdef readonly long long bytes_in
+    # Where it goes.
+    cdef readonly RouteAction action
+    cdef readonly Member member
+    cdef Cluster cluster
+    cdef RequestHead head
+    cdef UpstreamConnection connection
+    cdef bint connecting
+    cdef int attempts
+    cdef bint retried
+    cdef list copies                    # of Copy; None: none
+    # The response.
+    cdef readonly int status
+    cdef readonly bint answered         # its head is on the way to the client
+    cdef bint chunked                   # towards the client
+    cdef bint continued                 # 100 Continue went to the client
+    cdef bint responded                 # all of it is on the way
+    cdef bint tunnel
+    cdef bint over
+    cdef readonly long long bytes_out
+    cdef readonly str flags             # Envoy's response flags
+    cdef readonly str details
+    cdef readonly double began
+    cdef readonly double answered_at
+    # What the proxy itself answers: refused before it is begun.
+    cdef int refusal
+    cdef str refusal_text
+
+    cdef int refuse(self, int status, str flags, str text) except -1
+    cdef int begin(self) except -1
+    cdef int _route(self) except -1
+    cdef int _dispatch(self) except -1
+    cdef int _open_copies(self) except -1
+    cdef int request_data(self, bytes data) except -1
+    cdef int request_end(self) except -1
+    cdef int _feed(self, bytes data) except -1
+    cdef int _end_copies(self) except -1
+    cdef int _abort_copies(self) except -1
+    cdef int client_gone(self) except -1
+    cdef int bad_body(self, str text) except -1
+    cdef int client_data(self, bytes data) except -1
+    cdef int client_eof(self) except -1
+    cdef int client_paused(self, bint paused) except -1
+    cdef int client_timed_out(self) except -1
+    cdef int _reply(self, int status, str flags, str text) except -1
+    cdef int _send_reply(self) except -1
+    cdef int _arm(self) except -1
+    cdef int _release(self, bint reusable) except -1
+    cdef int _maybe_done(self) except -1
+    cdef int _done(self, bint keep) except -1
+
+
+cdef int feed_copy(Copy copy, bytes data) except -1
+cdef int end_copy(Copy copy) except -1
+cdef int abort_copy(Copy copy) except -1
+cdef Copy open_copy(Mirror mirror, Exchange exchange)
+cdef int refuse_copy(Mirror mirror, Request request, int reason) except -1
+cdef RouteAction action_of(object action)

@@ -1,0 +1,573 @@
+"""One request and its response, between a client, the primary, and the copies.
+
+Invariants: the primary gets each byte before any copy does, and nothing that a copy does reaches
+this file; a response that was begun is ended right or the connection is cut, never ended as if
+complete; every exchange is counted and logged once, in ``_done`` alone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastmirror._core import (
+    Fields,
+    RequestHead,
+    chunk_head,
+    now,
+    write_request,
+    write_response,
+    write_trailers,
+)
+from fastmirror.counts import NO_ENDPOINT
+from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+from fastmirror.mirror.copy import Copy
+from fastmirror.mirror.mirror import Mirror
+from fastmirror.proxy.context import ProxyContext, RouteAction
+from fastmirror.rules.request import Request
+from fastmirror.timers import Timed
+from fastmirror.upstream.cluster import Cluster, Member
+from fastmirror.upstream.connection import PROTOCOL, RESET, TIMED_OUT, ResponseHandler
+from fastmirror.upstream.connection import UpstreamConnection as UpstreamConnection
+
+REASONS = {
+    400: "Bad Request",
+    404: "Not Found",
+    408: "Request Timeout",
+    413: "Content Too Large",
+    414: "URI Too Long",
+    431: "Request Header Fields Too Large",
+    501: "Not Implemented",
+    502: "Bad Gateway",
+    503: "Service Unavailable",
+    504: "Gateway Timeout",
+    505: "HTTP Version Not Supported",
+}
+# RFC 9110 section 9.2.2: sending one again is no other than sending it once.
+_IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+_MAX_ATTEMPTS = 3  # endpoints that are tried for a connection
+_MAX_WAITING = 65536  # bytes of a body that wait for a connection
+_READ_BEFORE_REPLY = 65536  # bytes of a body that are read before the proxy's own answer
+
+
+class Client(Timed):
+    """What an exchange asks of the client's connection, which inherits from this."""
+
+    context: ProxyContext
+
+    def send(self, data: bytes) -> int:
+        """Write to the client."""
+        return 0
+
+    def pause_reading(self) -> int:
+        """No more of the request for now."""
+        return 0
+
+    def resume_reading(self) -> int:
+        """More of the request."""
+        return 0
+
+    def exchange_done(self, exchange: Exchange, keep: bool) -> int:
+        """The response is complete, or never will be; ``keep``: the connection serves on."""
+        return 0
+
+    def reset(self) -> int:
+        """Cut the connection so that nobody takes what was sent for complete."""
+        return 0
+
+    def become_tunnel(self) -> int:
+        """Both sides are bytes from here on."""
+        return 0
+
+    def upstream_closed(self) -> int:
+        """A tunnel's other end is closed: close when all is written."""
+        return 0
+
+
+class Exchange(ResponseHandler):
+    """Made when a request's head is complete; ``begin`` when it is its turn."""
+
+    def __init__(
+        self,
+        client: Client,
+        method: bytes,
+        fields: Fields,
+        request: Request | None,
+        host: bytes,
+        http10: bool,
+        body: int,
+        upgrade: bytes | None,
+    ) -> None:
+        self.client = client
+        self.method = method
+        self.fields = fields
+        self.request = request
+        self.host = host
+        self.http10 = http10
+        self.body = body
+        self.upgrade = upgrade
+        self.trailers: Fields | None = None
+        self.keep_alive = not fields.close and (not http10 or fields.keep_alive)
+        self.whole = self.begun = False
+        self.waiting: list[bytes] = []
+        self.bytes_in = 0
+        self.action: RouteAction | None = None
+        self.member: Member | None = None
+        self.cluster: Cluster | None = None
+        self.head: RequestHead | None = None
+        self.connection: UpstreamConnection | None = None
+        self.connecting = False
+        self.attempts = 0
+        self.retried = False
+        self.copies: list[Copy] | None = None
+        self.status = 0
+        self.answered = self.chunked = self.continued = self.responded = False
+        self.tunnel = self.over = False
+        self.bytes_out = 0
+        self.flags = "-"
+        self.details: str | None = None
+        self.began = now()
+        self.answered_at = 0.0
+        self.refusal = 0
+        self.refusal_text = ""
+
+    def refuse(self, status: int, flags: str, text: str) -> int:
+        """Answer so when it is its turn, instead of routing it; the connection is then closed."""
+        self.refusal = status
+        self.refusal_text = text
+        self.flags = flags
+        self.keep_alive = False
+        return 0
+
+    # -- the request
+
+    def begin(self) -> int:
+        """Every earlier request of the client is answered: route this one."""
+        self.begun = True
+        if self.refusal:
+            return self._send_reply()
+        self._route()
+        if self.whole and not self.over:
+            self._end_copies()
+        return 0
+
+    def _route(self) -> int:
+        request = self.request
+        assert request is not None
+        entry = self.client.context.table.find(request)
+        if entry is None:
+            return self._reply(404, "NR", "no route for this host and path")
+        action = action_of(entry.action)
+        self.action = action
+        self.cluster = action.pick()
+        self.member = self.cluster.pick(request)
+        if self.member is None:
+            for mirror in action.mirrors:
+                refuse_copy(mirror, request, NO_ENDPOINT)
+            return self._reply(503, "UH", "no usable endpoint")
+        context = self.client.context
+        self.head = write_request(
+            self.method,
+            request.target,
+            self.fields,
+            self.host,
+            request.source_ip if context.forwarded_for and request.source_ip else None,
+            context.request_id,
+            self.upgrade,
+        )
+        self._dispatch()
+        if action.mirrors:
+            self._open_copies()
+        return 0
+
+    def _dispatch(self) -> int:
+        """Send to the endpoint that was picked."""
+        assert self.member is not None
+        pool = self.member.pool
+        connection = pool.take()
+        self.attempts += 1
+        if connection is not None:
+            return self.connected(connection)
+        self.connecting = True
+        return pool.connect(self, self.client.context.connect_timeout)
+
+    def _open_copies(self) -> int:
+        assert self.action is not None
+        for mirror in self.action.mirrors:
+            copy = open_copy(mirror, self)
+            if copy is not None:
+                if self.client.context.access_log is not None:
+                    self.client.context.access_log.watch(copy, self)
+                if self.copies is None:
+                    self.copies = []
+                self.copies.append(copy)
+                for data in self.waiting:
+                    feed_copy(copy, data)
+        return 0
+
+    def request_data(self, data: bytes) -> int:
+        """More of the body."""
+        self.bytes_in += len(data)
+        maximum = self.client.context.max_body
+        if 0 <= maximum < self.bytes_in and not self.over:
+            return self.bad_body("")
+        if self.body == CHUNKED:
+            data = b"%b%b\r\n" % (chunk_head(len(data)), data)
+        return self._feed(data)
+
+    def _feed(self, data: bytes) -> int:
+        """To the primary, then to the copies."""
+        if self.refusal or self.over:
+            return 0
+        if self.connection is not None:
+            self.connection.write(data)
+            self._arm()
+        elif not self.responded:
+            self.waiting.append(data)
+            self.client.pause_reading()
+        if self.copies is not None:
+            for copy in self.copies:
+                feed_copy(copy, data)
+        return 0
+
+    def request_end(self) -> int:
+        """The request is complete."""
+        if self.body == CHUNKED and not self.whole:
+            self._feed(write_trailers(self.trailers))
+        self.whole = True
+        if not self.begun or self.over:
+            return 0
+        if self.refusal:
+            if not self.answered:
+                self._send_reply()
+            return 0
+        if self.connection is not None:
+            self._arm()
+        self._end_copies()
+        return self._maybe_done()
+
+    def _end_copies(self) -> int:
+        if self.copies is not None:
+            for copy in self.copies:
+                end_copy(copy)
+        return 0
+
+    def _abort_copies(self) -> int:
+        """The request will never be whole."""
+        if self.copies is not None:
+            for copy in self.copies:
+                abort_copy(copy)
+        return 0
+
+    def client_gone(self) -> int:
+        """The client's connection is lost; nobody hears of the answer."""
+        if self.over:
+            return 0
+        self._abort_copies()
+        if self.flags == "-" and not self.tunnel:
+            self.flags = "DC"
+            self.details = "downstream connection closed"
+        self._release(False)
+        return self._done(False)
+
+    def bad_body(self, text: str) -> int:
+        """The body is not framed right, or larger (no text) than allowed."""
+        if self.over:
+            return 0
+        self._abort_copies()
+        self._release(False)
+        if self.answered:
+            self.flags = "DPE"
+            self.client.reset()
+            return self._done(False)
+        self.keep_alive = False
+        self.whole = True
+        if text:
+            return self._reply(400, "DPE", text)
+        return self._reply(413, "-", "the body is too large")
+
+    # -- from the upstream connection
+
+    def connected(self, connection: UpstreamConnection) -> int:
+        self.connecting = False
+        if self.over or self.refusal:
+            assert self.member is not None
+            return self.member.pool.give_back(connection)
+        assert self.head is not None
+        self.connection = connection
+        connection.send(self, self.head.data, self.method == b"HEAD")
+        if self.waiting:
+            for data in self.waiting:
+                connection.write(data)
+            self.waiting = []
+        if self.body != NO_BODY and not connection.writing_paused:
+            self.client.resume_reading()
+        return self._arm()
+
+    def _arm(self) -> int:
+        """The route's timeout once the request is complete, as in Envoy; till then, and where
+        there is none, the idle timeout."""
+        assert self.action is not None and self.connection is not None
+        context = self.client.context
+        timeout = self.action.timeout if self.whole else 0.0
+        return context.wheel.arm(self.connection, timeout if timeout else context.idle_timeout)
+
+    def connect_failed(self, reason: str) -> int:
+        self.connecting = False
+        if self.over or self.refusal:
+            return 0
+        assert self.cluster is not None and self.member is not None
+        other = self.cluster.other(self.member.pool) if self.attempts < _MAX_ATTEMPTS else None
+        if other is not None:
+            self.member = other
+            return self._dispatch()
+        self._abort_copies()
+        return self._reply(503, "UF", reason)
+
+    def informational(self, connection: UpstreamConnection) -> int:
+        if self.http10:
+            return 0  # RFC 9110 section 15.2: never to an HTTP/1.0 client
+        if connection.status == 100:
+            self.continued = True
+        return self.client.send(
+            write_response(
+                connection.status, connection.reason, connection.fields, False, False, None
+            )
+        )
+
+    def response_head(self, connection: UpstreamConnection) -> int:
+        self.status = connection.status
+        self.answered = True
+        self.answered_at = now()
+        if self.client.context.draining:
+            self.keep_alive = False
+        if not self.whole and self.fields.expect and not self.continued:
+            # Whether the body will still come cannot be known (RFC 9110 section 10.1.1).
+            self.keep_alive = False
+        body = connection.body
+        self.chunked = (body == CHUNKED or body == UNTIL_CLOSE) and not self.http10
+        if self.http10 and (body == CHUNKED or body == UNTIL_CLOSE):
+            self.keep_alive = False
+        option: bytes | None = None
+        if not self.keep_alive:
+            option = b"close"
+        elif self.http10:
+            option = b"keep-alive"
+        with_length = body == LENGTH or (body == NO_BODY and self.status != 204)
+        return self.client.send(
+            write_response(
+                self.status, connection.reason, connection.fields, with_length, self.chunked, option
+            )
+        )
+
+    def response_data(self, data: bytes) -> int:
+        self.bytes_out += len(data)
+        if self.connection is not None and not self.tunnel:
+            self.client.context.wheel.arm(self.connection, self.client.context.idle_timeout)
+        if self.chunked:
+            data = b"%b%b\r\n" % (chunk_head(len(data)), data)
+        return self.client.send(data)
+
+    def response_end(self, connection: UpstreamConnection) -> int:
+        if self.tunnel:
+            self.client.upstream_closed()
+            self._release(False)
+            return self._done(False)
+        if self.chunked:
+            self.client.send(
+                write_trailers(connection.fields if connection.body == CHUNKED else None)
+            )
+        self.responded = True
+        self._release(connection.reusable and self.whole and not connection.writing_paused)
+        return self._maybe_done()
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> int:
+        if self.upgrade is None:
+            return self.failed(connection, PROTOCOL, "invalid answer: 101 without being asked")
+        self.status = 101
+        self.answered = True
+        self.answered_at = now()
+        self.tunnel = True
+        self.keep_alive = False
+        self.client.send(
+            write_response(101, connection.reason, connection.fields, False, False, b"upgrade")
+        )
+        if rest:
+            self.response_data(rest)
+        connection.deadline = 0.0
+        return self.client.become_tunnel()
+
+    def failed(self, connection: UpstreamConnection, kind: int, reason: str) -> int:
+        self._release(False)
+        if self.answered:
+            self.flags = {TIMED_OUT: "UT", RESET: "UC"}.get(kind, "UPE")
+            self.details = reason
+            self._abort_copies()
+            self.client.reset()
+            return self._done(False)
+        if (
+            kind == RESET
+            and connection.exchanges > 1
+            and not connection.started
+            and not self.retried
+            and self.whole
+            and not self.bytes_in
+            and self.method in _IDEMPOTENT
+        ):
+            # A kept-alive connection that the endpoint had closed meanwhile.
+            self.retried = True
+            assert self.member is not None
+            self.connecting = True
+            return self.member.pool.connect(self, self.client.context.connect_timeout)
+        self._abort_copies()
+        if kind == TIMED_OUT:
+            return self._reply(504, "UT", "the endpoint did not answer in time")
+        if kind == RESET:
+            return self._reply(503, "UC", "the endpoint closed the connection")
+        return self._reply(502, "UPE", reason)
+
+    def write_paused(self, paused: bool) -> int:
+        return self.client.pause_reading() if paused else self.client.resume_reading()
+
+    # -- from the client's connection
+
+    def client_paused(self, paused: bool) -> int:
+        """The client does not keep up with what is written, or does again."""
+        if self.connection is None:
+            return 0
+        return self.connection.pause_reading() if paused else self.connection.resume_reading()
+
+    def client_data(self, data: bytes) -> int:
+        """A tunnel's bytes."""
+        self.bytes_in += len(data)
+        return self.connection.write(data) if self.connection is not None else 0
+
+    def client_eof(self) -> int:
+        """The client sends no more through the tunnel."""
+        if self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.write_eof()
+        return 0
+
+    def client_timed_out(self) -> int:
+        """No more of the body came for too long."""
+        if self.over:
+            return 0
+        self._abort_copies()
+        self._release(False)
+        if self.answered:
+            self.flags = "SI"
+            self.client.reset()
+            return self._done(False)
+        self.whole = True
+        self.keep_alive = False
+        return self._reply(408, "SI", "the body did not come in time")
+
+    # -- the proxy's own answers
+
+    def _reply(self, status: int, flags: str, text: str) -> int:
+        """Answer instead of the primary: once what remains of a small body was read, so that the
+        connection can serve on; at once, and then close, where the body is large."""
+        self.refusal = status
+        self.refusal_text = text
+        self.flags = flags
+        self.details = text
+        self.waiting = []
+        if not self.whole:
+            self.client.resume_reading()
+            length = self.fields.content_length
+            if self.body == NO_BODY or (
+                not self.fields.expect and 0 <= length <= _READ_BEFORE_REPLY
+            ):
+                return 0  # request_end sends it
+            self.keep_alive = False
+        return self._send_reply()
+
+    def _send_reply(self) -> int:
+        if self.client.context.draining:
+            self.keep_alive = False
+        status = self.refusal
+        text = f"{self.refusal_text}\n".encode(errors="replace")
+        option = "close" if not self.keep_alive else "keep-alive" if self.http10 else ""
+        head = (
+            f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: text/plain\r\n"
+            f"content-length: {len(text)}\r\n" + (f"connection: {option}\r\n" if option else "")
+        )
+        self.status = status
+        self.answered = True
+        self.responded = True
+        self.answered_at = now()
+        self.bytes_out = len(text)
+        self.client.send(head.encode() + b"\r\n" + (b"" if self.method == b"HEAD" else text))
+        return self._done(self.keep_alive)
+
+    # -- ends
+
+    def _release(self, reusable: bool) -> int:
+        """Give the connection back; close it unless it can be used again."""
+        connection = self.connection
+        self.connection = None
+        if connection is not None:
+            assert self.member is not None
+            if reusable:
+                self.member.pool.give_back(connection)
+            else:
+                self.member.pool.discard(connection)
+        return 0
+
+    def _maybe_done(self) -> int:
+        """Both the request and the response have ended; or the response, and the connection
+        closes with it."""
+        if self.over or not self.responded:
+            return 0
+        if self.whole:
+            return self._done(self.keep_alive)
+        if not self.keep_alive:
+            self._abort_copies()
+            return self._done(False)
+        # What is left of the body is read, for the copies, and for the next request's sake.
+        return self.client.resume_reading()
+
+    def _done(self, keep: bool) -> int:
+        self.over = True
+        self.waiting = []
+        context = self.client.context
+        counts = self.action.counts if self.action is not None else context.no_route
+        counts.request(self.status, now() - self.began)
+        if context.access_log is not None:
+            context.access_log.exchange(self)
+        self.copies = None
+        return self.client.exchange_done(self, keep)
+
+
+# Elements of lists have no C type; these give them one.
+def feed_copy(copy: Copy, data: bytes) -> int:
+    """``copy.feed(data)``."""
+    return copy.feed(data)
+
+
+def end_copy(copy: Copy) -> int:
+    """``copy.end()``."""
+    return copy.end()
+
+
+def abort_copy(copy: Copy) -> int:
+    """``copy.client_gone()``."""
+    return copy.client_gone()
+
+
+def refuse_copy(mirror: Mirror, request: Request, reason: int) -> int:
+    """``mirror.refuse(request, reason)``."""
+    return mirror.refuse(request, reason)
+
+
+def action_of(action: Any) -> RouteAction:
+    """What was put into the route table."""
+    return action  # type: ignore[no-any-return]
+
+
+def open_copy(mirror: Mirror, exchange: Exchange) -> Copy | None:
+    """A copy of the exchange's request, where this mirror makes one."""
+    assert exchange.request is not None and exchange.head is not None
+    length = exchange.fields.content_length if exchange.body != CHUNKED else -1
+    return mirror.open(
+        exchange.request, exchange.head, exchange.host, length, exchange.upgrade is not None
+    )

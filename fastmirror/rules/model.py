@@ -1,0 +1,174 @@
+"""The rules document as typed Structs: what a file may say, and nothing of what it does.
+
+Invariants: a field that is not declared here is refused when a file is decoded; every default
+is the documented one, so that a document written out again without its defaults means the same.
+
+Field names follow Istio's VirtualService and DestinationRule and the Gateway API's HTTPRoute
+wherever those have one. Durations are seconds or Istio's form ("250ms", "1.5s", "2m"); sizes
+are bytes or a number with KiB, MiB or GiB.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+VERSION = 1
+
+Duration = float | str
+Size = int | str
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
+Count = Annotated[int, Meta(ge=1, le=1_000_000)]
+Name = Annotated[str, Meta(min_length=1, max_length=253)]
+
+
+class Model(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of every part of the document: unknown fields are refused, defaults not written."""
+
+
+class StringMatch(Model):
+    """One of: the whole string, its start, or an RE2 regular expression of the whole string."""
+
+    exact: str | None = None
+    prefix: str | None = None
+    regex: str | None = None
+
+
+class HeaderMatch(StringMatch):
+    """As StringMatch, or ``present`` alone: the header is there (true) or is not (false)."""
+
+    present: bool | None = None
+
+
+class PathMatch(StringMatch):
+    """``prefix`` is textual, as in Istio (``/a`` matches ``/ab``); ``path_separated_prefix`` goes
+    by path element, as in the Gateway API (``/a`` matches ``/a`` and ``/a/b``)."""
+
+    path_separated_prefix: str | None = None
+
+
+class Match(Model):
+    """All that is given must hold. Header names are not case-sensitive; values are."""
+
+    path: PathMatch | None = None
+    method: str | StringMatch | None = None
+    headers: dict[Name, HeaderMatch] = {}
+    query: dict[Name, StringMatch] = {}
+
+
+class Key(Model):
+    """Where a sampling or balancing key is read from: exactly one of these."""
+
+    header: Name | None = None
+    cookie: Name | None = None
+    query: Name | None = None
+    source_ip: bool = False
+    path: bool = False
+    request_id: bool = False
+
+
+KeySource = Literal["source_ip", "path", "request_id"] | Key
+
+
+class HashBalance(Model):
+    """The same key goes to the same endpoint while that is usable (rendezvous hashing)."""
+
+    hash: KeySource
+
+
+Balance = Literal["round_robin", "least_request", "random"] | HashBalance
+
+
+class Endpoint(Model):
+    """``address`` is ``IP:PORT``, ``[IPv6]:PORT``, ``NAME:PORT`` (resolved by DNS while running)
+    or ``unix:/path``."""
+
+    address: Name
+    labels: dict[str, str] = {}
+    weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
+
+
+class Service(Model):
+    """A named set of endpoints, and the hosts under which clients ask for it."""
+
+    name: Name
+    hosts: list[Name] | None = None  # absent: [name]
+    balance: Balance = "round_robin"
+    endpoints: list[Endpoint] = []
+    subsets: dict[Name, dict[str, str]] = {}
+
+
+class Destination(Model):
+    """A service, or the endpoints of it whose labels hold all of the subset's."""
+
+    service: Name
+    subset: Name | None = None
+    weight: Weight = 1
+
+
+class Fraction(Model):
+    """The Gateway API's Fraction: ``numerator / denominator`` of the requests."""
+
+    numerator: Annotated[int, Meta(ge=0)]
+    denominator: Annotated[int, Meta(ge=1)] = 100
+
+
+class HostPolicy(Model):
+    """The copy's Host: the primary's with ``suffix`` before the port, or a ``literal``."""
+
+    suffix: str | None = None
+    literal: Name | None = None
+
+
+class Breaker(Model):
+    """After so many copies in a row that failed to connect or were not answered in time, none
+    is tried for ``open_time``; then one is, and its end decides. 0 turns the breaker off."""
+
+    consecutive_failures: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    open_time: Duration = 1.0
+
+
+class Mirror(Model):
+    """Which requests of its route are copied where, and how much that may cost."""
+
+    service: Name
+    subset: Name | None = None
+    name: Name | None = None  # absent: "SERVICE/SUBSET", or "SERVICE"
+    percent: Percent | None = None  # absent: 100, or what fraction says
+    fraction: Fraction | None = None
+    sample_by: KeySource | None = None  # absent: fresh random bits
+    missing: Literal["random", "skip", "always"] = "random"
+    salt: str | None = None  # absent: "ROUTE/MIRROR"
+    host: Literal["keep", "target"] | HostPolicy = HostPolicy(suffix="-shadow")
+    methods: list[Name] | None = None  # absent: every method
+    rate: Annotated[float, Meta(gt=0)] | None = None  # copies a second, each worker's share
+    max_body: Size | None = None  # larger bodies are not copied
+    max_in_flight: Count = 256
+    max_queued: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
+    max_queued_bytes: Size = "16MiB"
+    max_copy_bytes: Size = "16MiB"  # how far one copy may lag behind
+    max_response: Size = "256KiB"
+    connect_timeout: Duration = 1.0
+    response_timeout: Duration = 15.0
+    breaker: Breaker = Breaker()
+
+
+class Route(Model):
+    """The first route, in the document's order, whose hosts and match hold takes the request."""
+
+    name: Name
+    to: Annotated[list[Destination], Meta(min_length=1)]
+    hosts: list[Name] = field(default_factory=lambda: ["*"])
+    match: list[Match] = []
+    mirrors: list[Mirror] = []
+    timeout: Duration | None = None  # absent: none, as in Istio
+
+
+class Rules(Model):
+    """The document."""
+
+    version: Literal[1]
+    services: list[Service] = []
+    routes: list[Route] = []

@@ -1,0 +1,21 @@
+from fastmirror._core cimport Fields
+
+
+cdef class Request:
+    cdef readonly bytes method
+    cdef readonly bytes target      # as it is forwarded: origin-form, or "*"
+    cdef readonly bytes path        # its path alone
+    cdef readonly bytes query       # without the question mark; None: there is none
+    cdef readonly bytes host        # as routes are compared: lower case, no port, no trailing dot
+    cdef readonly Fields fields
+    cdef readonly bytes source_ip   # b"" where there is none (a Unix socket)
+
+    cdef bytes cookie(self, bytes name)
+    cdef bytes query_value(self, bytes name)
+
+
+cdef class KeyReader:
+    cdef int source
+    cdef bytes name
+
+    cdef bytes read(self, Request request)

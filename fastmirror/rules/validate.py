@@ -1,0 +1,215 @@
+"""What the types of the document cannot say. Invariant: every problem has the path of its field
+(``routes[2].mirrors[0].percent``) and what was expected; all of them are found in one pass."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from fastmirror.rules.address import parse_address, parse_host_pattern
+from fastmirror.rules.model import (
+    Destination,
+    HashBalance,
+    HostPolicy,
+    Key,
+    Match,
+    Mirror,
+    Route,
+    Rules,
+    Service,
+    StringMatch,
+)
+from fastmirror.rules.regex import compile_regex
+from fastmirror.rules.units import seconds, size
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
+_NAME = re.compile(r"[\x21-\x7e]+( [\x21-\x7e]+)*")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A field's path and what was expected of it."""
+
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.text}" if self.path else self.text
+
+
+def mirror_name(mirror: Mirror) -> str:
+    """The name of a mirror: its own, else "SERVICE/SUBSET" or "SERVICE"."""
+    if mirror.name is not None:
+        return mirror.name
+    return f"{mirror.service}/{mirror.subset}" if mirror.subset else mirror.service
+
+
+def validate(rules: Rules) -> list[Problem]:
+    """All problems of a decoded document, in its order."""
+    return _Validator(rules).problems
+
+
+class _Validator:
+    def __init__(self, rules: Rules) -> None:
+        self.problems: list[Problem] = []
+        self.services = {service.name: service for service in rules.services}
+        self._unique((s.name for s in rules.services), "services[{}].name")
+        self._unique((r.name for r in rules.routes), "routes[{}].name")
+        owners: dict[str, str] = {}
+        for index, service in enumerate(rules.services):
+            self._service(service, f"services[{index}]", owners)
+        for index, route in enumerate(rules.routes):
+            self._route(route, f"routes[{index}]")
+
+    def _add(self, path: str, text: str) -> None:
+        self.problems.append(Problem(path, text))
+
+    def _try(self, parse: Callable[[Any], object], value: object, path: str) -> None:
+        try:
+            parse(value)
+        except ValueError as error:
+            self._add(path, str(error))
+
+    def _unique(self, names: Iterable[str], path: str) -> None:
+        seen: set[str] = set()
+        for index, name in enumerate(names):
+            if name in seen:
+                self._add(path.format(index), f'expected a name of its own, "{name}" is taken')
+            if _NAME.fullmatch(name) is None:
+                self._add(path.format(index), f"expected printable ASCII, got {name!r}")
+            seen.add(name)
+
+    def _token(self, name: str, path: str, what: str) -> None:
+        if _TOKEN.fullmatch(name) is None:
+            self._add(path, f"expected {what}, got {name!r}")
+
+    def _service(self, service: Service, path: str, owners: dict[str, str]) -> None:
+        hosts = service.hosts if service.hosts is not None else [service.name]
+        for index, host in enumerate(hosts):
+            at = f"{path}.hosts[{index}]" if service.hosts is not None else f"{path}.name"
+            try:
+                pattern = parse_host_pattern(host)
+            except ValueError as error:
+                hint = "" if service.hosts is not None else " (or give hosts)"
+                self._add(at, f"{error}{hint}")
+                continue
+            if owners.setdefault(pattern, service.name) != service.name:
+                self._add(at, f'"{host}" is already a host of service "{owners[pattern]}"')
+        if isinstance(service.balance, HashBalance):
+            self._key(service.balance.hash, f"{path}.balance.hash")
+        for index, endpoint in enumerate(service.endpoints):
+            self._try(parse_address, endpoint.address, f"{path}.endpoints[{index}].address")
+
+    def _route(self, route: Route, path: str) -> None:
+        if not route.hosts:
+            self._add(f"{path}.hosts", "expected at least one host")
+        for index, host in enumerate(route.hosts):
+            self._try(parse_host_pattern, host, f"{path}.hosts[{index}]")
+        for index, match in enumerate(route.match):
+            self._match(match, f"{path}.match[{index}]")
+        for index, destination in enumerate(route.to):
+            self._target(destination, f"{path}.to[{index}]")
+        if sum(destination.weight for destination in route.to) == 0:
+            self._add(f"{path}.to", "expected weights that do not add up to 0")
+        if route.timeout is not None:
+            self._try(seconds, route.timeout, f"{path}.timeout")
+        names: set[str] = set()
+        for index, mirror in enumerate(route.mirrors):
+            name = mirror_name(mirror)
+            if name in names:
+                self._add(
+                    f"{path}.mirrors[{index}].name",
+                    f'expected a name of its own, "{name}" is taken in this route',
+                )
+            if _NAME.fullmatch(name) is None:
+                self._add(
+                    f"{path}.mirrors[{index}].name", f"expected printable ASCII, got {name!r}"
+                )
+            names.add(name)
+            self._mirror(mirror, f"{path}.mirrors[{index}]")
+
+    def _target(self, target: Destination | Mirror, path: str) -> None:
+        service = self.services.get(target.service)
+        if service is None:
+            known = ", ".join(sorted(self.services)[:8]) or "none"
+            self._add(f"{path}.service", f'no service "{target.service}" (there are: {known})')
+        elif target.subset is not None and target.subset not in service.subsets:
+            known = ", ".join(sorted(service.subsets)[:8]) or "none"
+            self._add(
+                f"{path}.subset",
+                f'service "{service.name}" has no subset "{target.subset}" (it has: {known})',
+            )
+
+    def _match(self, match: Match, path: str) -> None:
+        if match.path is not None:
+            self._string(match.path, f"{path}.path", ("path_separated_prefix",))
+            for kind in ("exact", "prefix", "path_separated_prefix"):
+                text = getattr(match.path, kind)
+                if text and not text.startswith("/"):
+                    self._add(f"{path}.path.{kind}", f'expected a path from "/", got {text!r}')
+        if isinstance(match.method, str):
+            self._token(match.method, f"{path}.method", "a method")
+        elif match.method is not None:
+            self._string(match.method, f"{path}.method")
+        for name, header in match.headers.items():
+            self._token(name, f"{path}.headers", "a header name")
+            self._string(header, f"{path}.headers.{name}", ("present",))
+        for name, value in match.query.items():
+            self._string(value, f"{path}.query.{name}")
+
+    def _string(self, match: StringMatch, path: str, more: tuple[str, ...] = ()) -> None:
+        kinds = ("exact", "prefix", "regex", *more)
+        given = [kind for kind in kinds if getattr(match, kind) is not None]
+        if len(given) != 1:
+            self._add(path, f"expected exactly one of {', '.join(kinds)}, got {len(given)}")
+        if match.regex is not None:
+            self._try(compile_regex, match.regex, f"{path}.regex")
+
+    def _key(self, source: Key | str, path: str) -> None:
+        if isinstance(source, str):
+            return
+        given = [
+            kind
+            for kind in ("header", "cookie", "query", "source_ip", "path", "request_id")
+            if getattr(source, kind)
+        ]
+        if len(given) != 1:
+            self._add(path, "expected one of header, cookie, query, source_ip, path, request_id")
+        if source.header:
+            self._token(source.header, f"{path}.header", "a header name")
+
+    def _mirror(self, mirror: Mirror, path: str) -> None:
+        self._target(mirror, path)
+        if mirror.percent is not None and mirror.fraction is not None:
+            self._add(f"{path}.fraction", "expected percent or fraction, got both")
+        if mirror.fraction is not None and mirror.fraction.numerator > mirror.fraction.denominator:
+            self._add(f"{path}.fraction.numerator", "expected no more than the denominator")
+        if mirror.sample_by is not None:
+            self._key(mirror.sample_by, f"{path}.sample_by")
+        if isinstance(mirror.host, HostPolicy):
+            policy = mirror.host
+            if (policy.suffix is None) == (policy.literal is None):
+                self._add(f"{path}.host", "expected one of suffix, literal")
+            if policy.suffix is not None:
+                self._try(parse_host_pattern, f"a{policy.suffix}", f"{path}.host.suffix")
+            if policy.literal is not None:
+                name = re.sub(r":\d{1,5}$", "", policy.literal)
+                self._try(parse_host_pattern, name, f"{path}.host.literal")
+        for index, method in enumerate(mirror.methods or ()):
+            self._token(method, f"{path}.methods[{index}]", "a method")
+        for name in ("max_body", "max_queued_bytes", "max_copy_bytes", "max_response"):
+            value = getattr(mirror, name)
+            if value is not None:
+                self._try(size, value, f"{path}.{name}")
+        for name in ("connect_timeout", "response_timeout"):
+            self._positive(getattr(mirror, name), f"{path}.{name}")
+        self._positive(mirror.breaker.open_time, f"{path}.breaker.open_time")
+
+    def _positive(self, value: float | str, path: str) -> None:
+        try:
+            if seconds(value) <= 0:
+                self._add(path, f"expected a duration above 0, got {value!r}")
+        except ValueError as error:
+            self._add(path, str(error))

@@ -1,0 +1,171 @@
+"""Rules made to run: clusters, mirrors and route actions of a document, for one worker.
+
+Invariants: ``apply`` either puts the whole of a document in force or changes nothing; what is in
+flight ends with the objects that it began with; a mirror that a new document leaves as it was
+keeps its queue, its breaker and what it has in flight.
+"""
+
+from __future__ import annotations
+
+from fastmirror._core import Counters
+from fastmirror.counts import (
+    FAILED_SHUTDOWN,
+    GLOBAL_MIRROR_OFF,
+    MIRROR_SLOTS,
+    OFF,
+    ROUTE_SLOTS,
+    SHADOW,
+    UPSTREAM,
+    MirrorCounts,
+    RouteCounts,
+    SharedCounts,
+    SlotMap,
+    WorkerCounts,
+)
+from fastmirror.mirror.control import MirrorControl
+from fastmirror.mirror.mirror import Mirror
+from fastmirror.options import Options
+from fastmirror.proxy.context import ProxyContext, RouteAction
+from fastmirror.rules.model import Mirror as MirrorSpec
+from fastmirror.rules.model import Route, Rules, Service
+from fastmirror.rules.table import RouteTable, default_route_name
+from fastmirror.rules.units import seconds
+from fastmirror.rules.validate import mirror_name
+from fastmirror.timers import Wheel
+from fastmirror.upstream.registry import ClusterSet, Registry
+from fastmirror.upstream.resolve import Resolver
+
+NO_ROUTE = "none"
+
+
+def declare_slots(rules: Rules, slots: SlotMap) -> None:
+    """Give every route and mirror of a document its slots, in the document's order."""
+    slots.base(("route", NO_ROUTE), ROUTE_SLOTS)
+    for route in rules.routes:
+        slots.base(("route", route.name), ROUTE_SLOTS)
+        for mirror in route.mirrors:
+            slots.base(("mirror", route.name, mirror_name(mirror)), MIRROR_SLOTS)
+    for service in rules.services:
+        slots.base(("route", default_route_name(service.name)), ROUTE_SLOTS)
+
+
+class Runtime:
+    """One worker's; ``index`` is its region among the shared counts."""
+
+    def __init__(
+        self,
+        options: Options,
+        wheel: Wheel,
+        shared: SharedCounts,
+        index: int,
+        slots: SlotMap,
+    ) -> None:
+        self.options = options
+        self.wheel = wheel
+        self.slots = slots
+        self.counters: Counters = shared.regions[index]
+        counts = WorkerCounts(self.counters)
+        self.resolver = Resolver(wheel.loop)
+        idle = options.upstream_idle_timeout
+        self.primaries = Registry(wheel, counts, self.resolver, UPSTREAM, idle)
+        self.shadows = Registry(wheel, counts, self.resolver, SHADOW, idle)
+        self.control = MirrorControl(
+            options.mirror_memory // options.workers, shared.regions[0], GLOBAL_MIRROR_OFF
+        )
+        self.context = ProxyContext(
+            options,
+            wheel,
+            counts,
+            RouteCounts(self.counters, slots, NO_ROUTE),
+            RouteTable(Rules(version=1)),
+        )
+        self.clusters: tuple[ClusterSet, ClusterSet] | None = None
+        self.mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
+
+    def apply(self, rules: Rules) -> None:
+        """Put a valid document in force for the requests that come from now on."""
+        declare_slots(rules, self.slots)
+        primaries = ClusterSet(rules, self.primaries)
+        shadows = ClusterSet(rules, self.shadows)
+        table = RouteTable(rules)
+        services = {service.name: service for service in rules.services}
+        mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
+        actions = [self._action(route, services, primaries, shadows, mirrors) for route in rules.routes]
+        actions += [self._default_action(service, primaries) for service in rules.services]
+        for entry, action in zip(table.entries, actions, strict=True):
+            entry.action = action
+        # Nothing above has changed what is in force; nothing below can fail.
+        self.context.table = table
+        self.mirrors = mirrors
+        old, self.clusters = self.clusters, (primaries, shadows)
+        for clusters in old or ():
+            clusters.close()
+        self.primaries.retire_unused(primaries.addresses())
+        self.shadows.retire_unused(shadows.addresses())
+
+    def _action(
+        self,
+        route: Route,
+        services: dict[str, Service],
+        primaries: ClusterSet,
+        shadows: ClusterSet,
+        mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]],
+    ) -> RouteAction:
+        for spec in route.mirrors:
+            key = (route.name, mirror_name(spec))
+            service = services[spec.service]
+            cluster = shadows.get(spec.service, spec.subset)
+            known = self.mirrors.get(key)
+            if known is not None and known[0] == spec and known[1] == service:
+                mirror = known[2]
+                mirror.cluster = cluster
+            else:
+                mirror = Mirror(
+                    route.name,
+                    spec,
+                    cluster,
+                    self.control,
+                    MirrorCounts(self.counters, self.slots, *key),
+                    self.wheel,
+                    self.options.workers,
+                )
+            mirrors[key] = (spec, service, mirror)
+        return RouteAction(
+            route.name,
+            [(primaries.get(to.service, to.subset), to.weight) for to in route.to],
+            [mirrors[(route.name, mirror_name(spec))][2] for spec in route.mirrors],
+            RouteCounts(self.counters, self.slots, route.name),
+            seconds(route.timeout) if route.timeout is not None else 0.0,
+        )
+
+    def _default_action(self, service: Service, primaries: ClusterSet) -> RouteAction:
+        name = default_route_name(service.name)
+        return RouteAction(
+            name,
+            [(primaries.get(service.name, None), 1)],
+            [],
+            RouteCounts(self.counters, self.slots, name),
+            0.0,
+        )
+
+    async def resolved(self, timeout: float) -> None:
+        """Wait until every name was asked for once, at most so long."""
+        await self.resolver.first_answers(timeout)
+
+    def stop_copies(self, for_good: bool) -> None:
+        """Give up every copy: mirroring was switched off, or the process stops."""
+        for _, _, mirror in self.mirrors.values():
+            mirror.stop(OFF, FAILED_SHUTDOWN)
+        if for_good:
+            self.mirrors = {}
+
+    def copies(self) -> int:
+        """How many copies wait or are in flight."""
+        return sum(mirror.pending() for _, _, mirror in self.mirrors.values())
+
+    def close(self) -> None:
+        """Close every idle connection and stop every timer."""
+        self.primaries.close()
+        self.shadows.close()
+        self.resolver.close()
+        self.wheel.close()

@@ -1,0 +1,53 @@
+from fastmirror._core cimport Fields
+from fastmirror.http1.framing cimport response_body
+from fastmirror.timers cimport Timed, Wheel
+
+
+# What a connection tells whoever sent the request. One of response_end and failed is the last.
+cdef class ResponseHandler:
+    cdef int connected(self, UpstreamConnection connection) except -1
+    cdef int connect_failed(self, str reason) except -1
+    cdef int informational(self, UpstreamConnection connection) except -1
+    cdef int response_head(self, UpstreamConnection connection) except -1
+    cdef int response_data(self, bytes data) except -1
+    cdef int response_end(self, UpstreamConnection connection) except -1
+    cdef int switched(self, UpstreamConnection connection, bytes rest) except -1
+    cdef int failed(self, UpstreamConnection connection, int kind, str reason) except -1
+    cdef int write_paused(self, bint paused) except -1
+
+
+cdef class ConnectionOwner:
+    cdef int opened(self) except -1
+    cdef int lost(self, UpstreamConnection connection) except -1
+
+
+cdef class UpstreamConnection(Timed):
+    cdef ConnectionOwner owner
+    cdef Wheel wheel
+    cdef readonly object transport
+    cdef object parser
+    cdef ResponseHandler handler        # None: idle
+    # The exchange under way.
+    cdef bint to_head                   # the request was HEAD
+    cdef readonly bint started          # a byte of the response has come
+    cdef readonly int status
+    cdef readonly bytes reason
+    cdef readonly Fields fields         # of the head; of the trailer section once `headed`
+    cdef readonly int body              # framing.NO_BODY and so on
+    cdef bint headed                    # the final head is complete
+    cdef bint ended                     # the response is complete
+    cdef bint excess                    # bytes beyond it came: never used again
+    cdef bint reusable
+    cdef long long before_head          # bytes before the head's end
+    cdef readonly long long exchanges   # begun on this connection
+    cdef bint reading_paused
+    cdef bint tunnel
+    cdef readonly bint writing_paused
+
+    cdef int send(self, ResponseHandler handler, bytes head, bint to_head) except -1
+    cdef int write(self, bytes data) except -1
+    cdef int pause_reading(self) except -1
+    cdef int resume_reading(self) except -1
+    cdef int close(self) except -1
+    cdef int _finish(self) except -1
+    cdef int _fail(self, int kind, str reason) except -1

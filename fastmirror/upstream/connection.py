@@ -1,0 +1,290 @@
+"""One HTTP/1.1 connection to an endpoint, for the primary's exchanges and for copies.
+
+Invariants: at most one exchange at a time; a byte that came after a response's end, or before a
+request, is never taken for a later response (the connection is closed instead); the handler
+hears of each exchange's end exactly once, and never after it was let go with ``close()``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from fastmirror._core import Fields
+from fastmirror.http1.framing import INVALID, NO_BODY, UNTIL_CLOSE, response_body
+from fastmirror.timers import Timed, Wheel
+
+# Why an exchange failed.
+TIMED_OUT = 1
+RESET = 2
+PROTOCOL = 3
+
+MAX_HEAD = 65536  # bytes of a response's head
+MAX_BEFORE_HEAD = 4 * MAX_HEAD  # and of all that comes before its end, 1xx included
+
+_logger = logging.getLogger("fastmirror")
+
+
+def report_unexpected(error: HttpParserError) -> None:
+    """Callbacks raise ValueError for what a peer did wrong; anything else is our own mistake."""
+    cause = error.__context__
+    if isinstance(error, HttpParserCallbackError) and not isinstance(cause, ValueError):
+        _logger.error("exception in a parser callback", exc_info=cause)
+
+
+class ResponseHandler:
+    """Whoever sent a request: the exchange with the primary, or a copy."""
+
+    def connected(self, connection: UpstreamConnection) -> int:
+        """The connection that was asked for is there, and idle."""
+        return 0
+
+    def connect_failed(self, reason: str) -> int:
+        """It could not be had."""
+        return 0
+
+    def informational(self, connection: UpstreamConnection) -> int:
+        """A 1xx head; the connection has its status and fields."""
+        return 0
+
+    def response_head(self, connection: UpstreamConnection) -> int:
+        """The final head."""
+        return 0
+
+    def response_data(self, data: bytes) -> int:
+        """Some of the body, without chunk framing."""
+        return 0
+
+    def response_end(self, connection: UpstreamConnection) -> int:
+        """The response is complete; the connection has its trailers."""
+        return 0
+
+    def switched(self, connection: UpstreamConnection, rest: bytes) -> int:
+        """101: the connection is a tunnel now, and ``rest`` its first bytes."""
+        return 0
+
+    def failed(self, connection: UpstreamConnection, kind: int, reason: str) -> int:
+        """The exchange failed; the connection is closed."""
+        return 0
+
+    def write_paused(self, paused: bool) -> int:
+        """The endpoint does not keep up with what is written, or does again."""
+        return 0
+
+
+class ConnectionOwner:
+    """The pool that a connection belongs to."""
+
+    def opened(self) -> int:
+        """A connection was made."""
+        return 0
+
+    def lost(self, connection: UpstreamConnection) -> int:
+        """It is closed."""
+        return 0
+
+
+class UpstreamConnection(Timed):
+    """An asyncio protocol (by its methods) that parses responses."""
+
+    def __init__(self, owner: ConnectionOwner, wheel: Wheel) -> None:
+        self.deadline = 0.0
+        self.looked_at = 0
+        self.owner = owner
+        self.wheel = wheel
+        self.transport: Any = None
+        self.parser: Any = HttpResponseParser(self)
+        self.handler: ResponseHandler | None = None
+        self.fields = Fields()
+        self.reason: bytes | None = None
+        self.status = 0
+        self.body = NO_BODY
+        self.to_head = self.started = self.headed = self.ended = False
+        self.excess = self.reusable = self.tunnel = False
+        self.exchanges = self.before_head = 0
+        self.reading_paused = self.writing_paused = False
+
+    # -- for the handler
+
+    def send(self, handler: ResponseHandler, head: bytes, to_head: bool) -> int:
+        """Begin an exchange on this idle connection."""
+        self.handler = handler
+        self.to_head = to_head
+        self.started = self.headed = self.ended = self.reusable = False
+        self.before_head = 0
+        self.exchanges += 1
+        self.transport.write(head)
+        return 0
+
+    def write(self, data: bytes) -> int:
+        """More of the request."""
+        self.transport.write(data)
+        return 0
+
+    def pause_reading(self) -> int:
+        """No more of the response for now."""
+        if not self.reading_paused and self.transport is not None:
+            self.reading_paused = True
+            self.transport.pause_reading()
+        return 0
+
+    def resume_reading(self) -> int:
+        """More of the response."""
+        if self.reading_paused and self.transport is not None:
+            self.reading_paused = False
+            self.transport.resume_reading()
+        return 0
+
+    def close(self) -> int:
+        """Let go of the handler and close at once: nothing that is still unsent is sent."""
+        self.handler = None
+        self.deadline = 0.0
+        if self.transport is not None:
+            self.transport.abort()
+        return 0
+
+    # -- from the event loop
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.owner.opened()
+
+    def data_received(self, data: bytes) -> None:
+        if self.handler is None:
+            self.close()  # nobody asked: it must not become the next request's response
+            return
+        if self.tunnel:
+            self.handler.response_data(data)
+            return
+        self.started = True
+        if not self.headed:
+            self.before_head += len(data)
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            if self.handler is not None and self.status == 101:
+                self.tunnel = True
+                self.handler.switched(self, data[upgrade.args[0] :])
+                return
+            self.excess = True
+        except HttpParserError as error:
+            report_unexpected(error)
+            if not self.ended:
+                self._fail(PROTOCOL, f"invalid answer: {error}")
+                return
+            self.excess = True
+        if self.ended:
+            self._finish()
+        elif not self.headed and self.before_head > MAX_BEFORE_HEAD:
+            self._fail(PROTOCOL, "invalid answer: a head without end")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.owner.lost(self)
+        handler = self.handler
+        if handler is not None:
+            if self.headed and self.body == UNTIL_CLOSE and error is None:
+                self.ended = True
+                self._finish()
+            elif self.tunnel:
+                self.handler = None
+                handler.response_end(self)
+            else:
+                where = "within" if self.started else "before"
+                self._fail(RESET, f"connection closed {where} the answer")
+        self.transport = None
+        self.parser = None  # a cycle, by its bound callbacks
+
+    def pause_writing(self) -> None:
+        self.writing_paused = True
+        if self.handler is not None:
+            self.handler.write_paused(True)
+
+    def resume_writing(self) -> None:
+        self.writing_paused = False
+        if self.handler is not None:
+            self.handler.write_paused(False)
+
+    def expired(self) -> int:
+        """No answer in time; or idle for too long."""
+        if self.handler is None:
+            self.close()
+        else:
+            self._fail(TIMED_OUT, "no answer in time")
+        return 0
+
+    # -- from the parser
+
+    def on_message_begin(self) -> None:
+        if self.ended:
+            self.excess = True
+            return
+        self.fields.clear()
+        self.reason = None
+
+    def on_status(self, reason: bytes) -> None:
+        self.reason = reason if self.reason is None else self.reason + reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if self.fields.append(name, value) > MAX_HEAD and not self.excess:
+            raise ValueError("a head of more than 64 KiB")
+
+    def on_headers_complete(self) -> None:
+        if self.ended or self.handler is None:
+            self.excess = True
+            return
+        self.status = self.parser.get_status_code()
+        if self.status < 200:
+            if self.status != 101:
+                self.handler.informational(self)
+            return
+        self.headed = True
+        self.body = response_body(self.status, self.to_head, self.fields)
+        if self.body == INVALID or self.status > 599:
+            raise ValueError("a head whose body or status cannot be known")
+        self.reusable = (
+            (not self.fields.close and (self.parser.get_http_version() == "1.1"))
+            if self.to_head
+            else self.parser.should_keep_alive()
+        )
+        self.handler.response_head(self)
+        if self.to_head:
+            self.ended = True  # the parser does not know that no body follows
+        elif self.body != NO_BODY and self.handler is not None:
+            self.fields = Fields()  # of the trailer section
+
+    def on_body(self, data: bytes) -> None:
+        if self.ended or self.handler is None:
+            self.excess = True
+        else:
+            self.handler.response_data(data)
+
+    def on_message_complete(self) -> None:
+        if self.headed:
+            self.ended = True
+
+    # -- ends
+
+    def _finish(self) -> int:
+        """The response is complete: say so, when the parser has come back."""
+        handler = self.handler
+        self.handler = None
+        self.deadline = 0.0
+        if self.excess or self.body == UNTIL_CLOSE:
+            self.reusable = False
+        if self.to_head and self.reusable:
+            self.parser = HttpResponseParser(self)
+        if handler is not None:
+            handler.response_end(self)
+        return 0
+
+    def _fail(self, kind: int, reason: str) -> int:
+        handler = self.handler
+        self.close()
+        if handler is not None:
+            handler.failed(self, kind, reason)
+        return 0

@@ -1,0 +1,28 @@
+from fastmirror.counts cimport WorkerCounts
+from fastmirror.timers cimport Wheel
+from fastmirror.upstream.connection cimport ConnectionOwner, ResponseHandler, UpstreamConnection
+
+
+cdef class Pool(ConnectionOwner):
+    cdef readonly object address
+    cdef object loop
+    cdef Wheel wheel
+    cdef WorkerCounts counts
+    cdef int side
+    cdef double idle_timeout
+    cdef list idle                      # of UpstreamConnection, the last used at the end
+    cdef readonly long active           # exchanges under way, and connections being made
+    cdef readonly long open             # connections
+    cdef set connecting                 # tasks
+    cdef bint retired
+
+    cdef UpstreamConnection take(self)
+    cdef int connect(self, ResponseHandler handler, double timeout) except -1
+    cdef int give_back(self, UpstreamConnection connection) except -1
+    cdef int discard(self, UpstreamConnection connection) except -1
+
+
+cdef bint is_open(UpstreamConnection connection) except -1
+cdef int close_connection(UpstreamConnection connection) except -1
+cdef int tell_connected(ResponseHandler handler, UpstreamConnection connection) except -1
+cdef int tell_failed(ResponseHandler handler, str reason) except -1

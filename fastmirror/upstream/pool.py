@@ -1,0 +1,143 @@
+"""The connections to one address. Invariants: a connection is idle here or in one exchange,
+never both; ``active`` rises with ``take`` and ``connect`` and falls once with ``give_back``,
+``discard`` or a failed connect; what the peer closes while idle is forgotten at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from fastmirror.counts import WorkerCounts
+from fastmirror.rules.address import Address
+from fastmirror.timers import Wheel
+from fastmirror.upstream.connection import ConnectionOwner, ResponseHandler, UpstreamConnection
+
+
+class Pool(ConnectionOwner):
+    """Connections to an address, kept alive for reuse, the last used first."""
+
+    def __init__(
+        self,
+        address: Address,
+        wheel: Wheel,
+        counts: WorkerCounts,
+        side: int,
+        idle_timeout: float,
+    ) -> None:
+        self.address = address
+        self.loop = wheel.loop
+        self.wheel = wheel
+        self.counts = counts
+        self.side = side
+        self.idle_timeout = idle_timeout
+        self.idle: list[UpstreamConnection] = []
+        self.active = 0
+        self.open = 0
+        self.connecting: set[asyncio.Task[None]] = set()
+        self.retired = False
+
+    def take(self) -> UpstreamConnection | None:
+        """An idle connection, for one exchange."""
+        while self.idle:
+            connection = self.idle.pop()
+            if is_open(connection):
+                self.active += 1
+                return connection
+        return None
+
+    def connect(self, handler: ResponseHandler, timeout: float) -> int:
+        """Open a connection for one exchange; the handler hears of its fate, later."""
+        self.active += 1
+        task = self.loop.create_task(self._connect(handler, timeout))
+        self.connecting.add(task)
+        task.add_done_callback(self.connecting.discard)
+        return 0
+
+    async def _connect(self, handler: ResponseHandler, timeout: float) -> None:
+        connection = UpstreamConnection(self, self.wheel)
+        address = self.address
+        try:
+            async with asyncio.timeout(timeout):
+                if address.is_unix:
+                    await self.loop.create_unix_connection(
+                        lambda: connection,  # type: ignore[arg-type,return-value]
+                        address.host,
+                    )
+                else:
+                    await self.loop.create_connection(
+                        lambda: connection,  # type: ignore[arg-type,return-value]
+                        address.host,
+                        address.port,
+                    )
+        except TimeoutError:
+            self.active -= 1
+            tell_failed(handler, f"no connection to {address} within {timeout:g} s")
+        except OSError as error:
+            self.active -= 1
+            tell_failed(handler, f"no connection to {address}: {error.strerror or error}")
+        except asyncio.CancelledError:
+            self.active -= 1
+            tell_failed(handler, f"no connection to {address}: stopping")
+            raise
+        else:
+            tell_connected(handler, connection)
+
+    def give_back(self, connection: UpstreamConnection) -> int:
+        """The exchange is over and the connection can be used again."""
+        self.active -= 1
+        if self.retired or not is_open(connection):
+            connection.close()
+            return 0
+        connection.resume_reading()
+        self.idle.append(connection)
+        self.wheel.arm(connection, self.idle_timeout)
+        return 0
+
+    def discard(self, connection: UpstreamConnection) -> int:
+        """The exchange is over and the connection is not to be used again."""
+        self.active -= 1
+        connection.close()
+        return 0
+
+    def opened(self) -> int:
+        self.open += 1
+        self.counts.connection(self.side, 1)
+        return 0
+
+    def lost(self, connection: UpstreamConnection) -> int:
+        self.open -= 1
+        self.counts.connection(self.side, -1)
+        if connection in self.idle:
+            self.idle.remove(connection)
+        return 0
+
+    def retire(self) -> None:
+        """No rule names the address any more: close what is idle now, the rest when it is."""
+        self.retired = True
+        for connection in self.idle:
+            close_connection(connection)
+        self.idle.clear()
+
+    def revive(self) -> None:
+        """A rule names it again."""
+        self.retired = False
+
+
+def is_open(connection: UpstreamConnection) -> bool:
+    """Whether something can still be sent."""
+    return connection.transport is not None and not connection.transport.is_closing()
+
+
+def tell_connected(handler: ResponseHandler, connection: UpstreamConnection) -> int:
+    """``handler.connected(connection)``, with C types."""
+    return handler.connected(connection)
+
+
+def tell_failed(handler: ResponseHandler, reason: str) -> int:
+    """``handler.connect_failed(reason)``, with C types."""
+    return handler.connect_failed(reason)
+
+
+def close_connection(connection: UpstreamConnection) -> int:
+    """``connection.close()``, with a C type."""
+    return connection.close()

@@ -1,0 +1,97 @@
+"""One process that serves: its event loop, listeners, rules and drain.
+
+Invariants: what is in flight when a drain begins is finished or, when its time is up, cut; the
+worker obeys whoever holds it (the server in its own process, or the far end of a socket) and
+reads no signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from fastmirror.counts import SharedCounts, SlotMap
+from fastmirror.options import Options
+from fastmirror.proxy.access_log import AccessLog, LogWriter
+from fastmirror.proxy.downstream import Downstream
+from fastmirror.rules.model import Rules
+from fastmirror.runtime import Runtime
+from fastmirror.timers import Wheel
+
+BACKLOG = 4096
+RESOLVE_TIME = 2.0  # seconds that new rules wait for their names' first answers
+
+
+class Worker:
+    """``index``: its region among the shared counts."""
+
+    def __init__(
+        self, options: Options, shared: SharedCounts, index: int, slots: SlotMap
+    ) -> None:
+        self.options = options
+        self.loop = asyncio.get_running_loop()
+        self.runtime = Runtime(options, Wheel(self.loop), shared, index, slots)
+        self.context = self.runtime.context
+        self.servers: list[asyncio.Server] = []
+        self.log: LogWriter | None = None
+        self.drained = False
+
+    def open_log(self) -> None:
+        """Raises OSError."""
+        if self.options.access_log != "off":
+            self.log = LogWriter(self.options.access_log)
+            self.log.start()
+            self.context.access_log = AccessLog(
+                self.log, self.options.access_log_format, self.context.counts
+            )
+
+    async def apply(self, rules: Rules) -> None:
+        """Put rules in force."""
+        self.runtime.apply(rules)
+        await self.runtime.resolved(RESOLVE_TIME)
+
+    async def listen(self, sockets: list[socket.socket]) -> None:
+        """Serve on sockets that are bound."""
+
+        def downstream() -> Any:
+            return Downstream(self.context)
+
+        for each in sockets:
+            if each.family == socket.AF_UNIX:
+                server = await self.loop.create_unix_server(downstream, sock=each, backlog=BACKLOG)
+            else:
+                server = await self.loop.create_server(downstream, sock=each, backlog=BACKLOG)
+            self.servers.append(server)
+
+    def mirroring_switched(self, off: bool) -> None:
+        """The switch was set; what is under way stops too."""
+        if off:
+            self.runtime.stop_copies(False)
+
+    def reopen_logs(self) -> None:
+        """After a rotation."""
+        if self.log is not None:
+            self.log.reopen()
+
+    async def drain(self) -> None:
+        """Accept no more, finish what is in flight, at most for the drain time."""
+        self.context.draining = True
+        for server in self.servers:
+            server.close()
+        deadline = self.loop.time() + self.options.drain_time
+        for client in list(self.context.clients):
+            client.drain()  # type: ignore[attr-defined]
+        while self.loop.time() < deadline and (self.context.clients or self.runtime.copies()):
+            await asyncio.sleep(0.02)
+        self.runtime.stop_copies(True)
+        for client in list(self.context.clients):
+            client.cut()  # type: ignore[attr-defined]
+        self.drained = True
+
+    async def close(self) -> None:
+        """Close everything at once."""
+        self.runtime.close()
+        await asyncio.sleep(0)  # connections that were closed say so in the next turn
+        if self.log is not None:
+            self.log.close()
