@@ -34,11 +34,11 @@ if sanitize:
 if trace:
     macros += [("CYTHON_TRACE_NOGIL", "1")]
 
-sources = [Path("fastmirror/_core.pyx")] + sorted(
-    pxd.with_suffix(".py").relative_to(ROOT)
-    for pxd in (ROOT / "fastmirror").rglob("*.pxd")
-    if pxd.with_suffix(".py").exists()
-)
+paired = [pxd.with_suffix(".py") for pxd in (ROOT / "fastmirror").rglob("*.pxd")]
+sources = [
+    Path("fastmirror/_core.pyx"),
+    *sorted(path.relative_to(ROOT) for path in paired if path.exists()),
+]
 
 setup(
     ext_modules=cythonize(

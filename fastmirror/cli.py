@@ -1,5 +1,6 @@
 """The ``fastmirror`` command. Invariant: exit 0 for a clean stop or what is valid, 1 for what
-could not run or is not valid, with one line that says why, 2 for usage."""
+could not run or is not valid, with one line that says why, 2 for usage.
+"""
 
 from __future__ import annotations
 

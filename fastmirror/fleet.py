@@ -111,9 +111,7 @@ class ProcessFleet:
         slots: SlotMap,
         sockets: list[list[socket.socket]],
     ) -> None:
-        self.members = [
-            _Member(self, index, each) for index, each in enumerate(sockets)
-        ]
+        self.members = [_Member(self, index, each) for index, each in enumerate(sockets)]
         self.options = options
         self.arguments = arguments
         self.shared = shared

@@ -1,5 +1,6 @@
 """Sockets to listen on. Invariant: every address is bound, or an error names the one that could
-not be and none stays bound."""
+not be and none stays bound.
+"""
 
 from __future__ import annotations
 

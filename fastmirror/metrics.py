@@ -51,7 +51,7 @@ class MetricsPage:
         """The whole page."""
         lines: list[str] = []
         routes = [(key[1], base) for key, base in self.slots.bases.items() if key[0] == "route"]
-        mirrors = [
+        mirrors: list[tuple[Labels, dict[int, int]]] = [
             ((("route", key[1]), ("mirror", key[2])), self._mirror(base))
             for key, base in self.slots.bases.items()
             if key[0] == "mirror"
@@ -80,17 +80,11 @@ class MetricsPage:
         """A mirror's slots, read upwards: ends before beginnings."""
         return {at: self.shared.total(base + at) for at in range(counts.MIRROR_SLOTS)}
 
-    def _mirror_families(
-        self, mirrors: list[tuple[Labels, dict[int, int]]]
-    ) -> Iterator[str]:
-        def listed(
-            suffix: str, kind: str, text: str, samples: Iterable[Sample]
-        ) -> Iterator[str]:
+    def _mirror_families(self, mirrors: list[tuple[Labels, dict[int, int]]]) -> Iterator[str]:
+        def listed(suffix: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
             return _family(f"fastmirror_mirror_{suffix}", kind, text, samples)
 
-        def each(
-            label: str, names: Sequence[str], first: int
-        ) -> Iterator[Sample]:
+        def each(label: str, names: Sequence[str], first: int) -> Iterator[Sample]:
             for labels, slots in mirrors:
                 for at, name in enumerate(names):
                     yield "", (*labels, (label, name)), slots[first + at]

@@ -20,13 +20,16 @@ class OptionError(ValueError):
     """An option's value that cannot be used."""
 
 
+ADMIN = Address("127.0.0.1", 15000)
+
+
 @dataclass(frozen=True)
 class Options:
     """Durations in seconds, sizes in bytes."""
 
     listen: list[Address] = field(default_factory=list)
     rules: str = ""
-    admin: Address | None = Address("127.0.0.1", 15000)
+    admin: Address | None = ADMIN
     workers: int = 1
     intercept: str = "auto"
     unmatched: str = "passthrough"
@@ -120,8 +123,12 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
         "LEVEL",
         "debug, info, warning or error (info)",
     ),
-    "max_header_bytes": (_size_of(1024), "BYTES", "a request's fields together; above: 431 (64KiB)"),
-    "max_headers": (_number(1, 10000), "N", "a request's fields; above: 431 (100)"),
+    "max_header_bytes": (
+        _size_of(1024),
+        "BYTES",
+        "a request's fields; above: 431 (64KiB)",
+    ),
+    "max_headers": (_number(1, 10000), "N", "their number; above: 431 (100)"),
     "max_uri_bytes": (_size_of(256), "BYTES", "a request's target; above: 414 (32KiB)"),
     "max_body_bytes": (_size_of(0), "BYTES", "a request's body; above: 413; 0: no limit (0)"),
     "idle_timeout": (_positive, "SECONDS", "a connection on which nothing comes (600)"),

@@ -90,7 +90,9 @@ class Runtime:
         table = RouteTable(rules)
         services = {service.name: service for service in rules.services}
         mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
-        actions = [self._action(route, services, primaries, shadows, mirrors) for route in rules.routes]
+        actions = [
+            self._action(route, services, primaries, shadows, mirrors) for route in rules.routes
+        ]
         actions += [self._default_action(service, primaries) for service in rules.services]
         for entry, action in zip(table.entries, actions, strict=True):
             entry.action = action

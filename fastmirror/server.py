@@ -155,9 +155,7 @@ def run(options: Options, arguments: list[str]) -> int:
         sockets = bind(options, options.workers)
         admin = AdminServer(options.admin) if options.admin is not None else None
     except OSError as error:
-        print(
-            f"fastmirror: cannot listen on {error.filename}: {error.strerror}", file=sys.stderr
-        )
+        print(f"fastmirror: cannot listen on {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
 
     async def main() -> None:

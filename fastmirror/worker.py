@@ -26,9 +26,7 @@ RESOLVE_TIME = 2.0  # seconds that new rules wait for their names' first answers
 class Worker:
     """``index``: its region among the shared counts."""
 
-    def __init__(
-        self, options: Options, shared: SharedCounts, index: int, slots: SlotMap
-    ) -> None:
+    def __init__(self, options: Options, shared: SharedCounts, index: int, slots: SlotMap) -> None:
         self.options = options
         self.loop = asyncio.get_running_loop()
         self.runtime = Runtime(options, Wheel(self.loop), shared, index, slots)

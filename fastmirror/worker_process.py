@@ -15,8 +15,8 @@ import uvloop
 
 from fastmirror.counts import SharedCounts, SlotMap
 from fastmirror.fleet import WorkerEnd
-from fastmirror.server import option_parser, set_up_logging
 from fastmirror.options import Options, read_options
+from fastmirror.server import option_parser, set_up_logging
 from fastmirror.worker import Worker
 
 

@@ -1,5 +1,6 @@
 """What the admin listener answers, by path. Invariant: GET changes nothing; what POST changes is
-changed in every worker when its answer is sent."""
+changed in every worker when its answer is sent.
+"""
 
 from __future__ import annotations
 

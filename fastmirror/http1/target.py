@@ -1,5 +1,6 @@
 """Request targets and Host (RFC 9112 section 3.2). Invariant: what comes back is in the one form
-that is forwarded and compared; what has no such form is a ValueError with the client's mistake."""
+that is forwarded and compared; what has no such form is a ValueError with the client's mistake.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes]:
 
 def resolve_dots(target: bytes) -> bytes:
     """The target with its path's dot segments resolved (RFC 3986 section 5.2.4), also where the
-    dots are percent-encoded: ``/a/%2e%2e/b`` is ``/b``. Never climbs above the root."""
+    dots are percent-encoded: ``/a/%2e%2e/b`` is ``/b``. Never climbs above the root.
+    """
     path, question, query = target.partition(b"?")
     if _DOTS.search(path) is None:
         return target

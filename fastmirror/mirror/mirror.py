@@ -94,16 +94,15 @@ class Mirror(CopyOwner):
         self.max_in_flight = spec.max_in_flight
         self.in_flight = 0
         self.queue = CopyQueue(spec.max_queued, size(spec.max_queued_bytes))
-        self.breaker = Breaker(
-            spec.breaker.consecutive_failures, seconds(spec.breaker.open_time)
-        )
+        self.breaker = Breaker(spec.breaker.consecutive_failures, seconds(spec.breaker.open_time))
         self.live: set[Copy] = set()
 
     def open(
         self, request: Request, head: RequestHead, host: bytes, length: int, upgrade: bool
     ) -> Copy | None:
         """A copy of a request whose head was written, or None. ``length``: the body's, -1 where
-        it is not known yet; ``host``: the Host that the primary got."""
+        it is not known yet; ``host``: the Host that the primary got.
+        """
         if not self._sampled(request):
             self.counts.not_sampled()
             return None

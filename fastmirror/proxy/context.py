@@ -1,5 +1,6 @@
 """What every connection of a worker shares. Invariant: a request takes its table, and with it
-its route's action, once; a reload puts another table here and changes nothing in an old one."""
+its route's action, once; a reload puts another table here and changes nothing in an old one.
+"""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ PIECE = 16384  # bytes that are parsed at a time, while heads may come
 LINGER = 2.0  # seconds for a client to take its last answer
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """A request that is answered with an error: status, Envoy's flag, text."""
 
 
@@ -159,7 +159,7 @@ class Downstream(Client):
             self._upgraded(bytes(data[upgrade.args[0] :]))
         except HttpParserError as error:
             cause = error.__context__
-            if isinstance(cause, Refused):
+            if isinstance(cause, RefusedError):
                 status, flags, text = cause.args
                 self._refuse(status, flags, text)
             else:
@@ -176,7 +176,7 @@ class Downstream(Client):
     def on_url(self, url: bytes) -> None:
         self.url = self.url + url if self.url else url
         if len(self.url) > self.context.max_uri:
-            raise Refused(414, "-", "the request target is too long")
+            raise RefusedError(414, "-", "the request target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_head:
@@ -188,7 +188,7 @@ class Downstream(Client):
             self.fields.append(name, value) > self.context.max_header_bytes
             or self.fields.count > self.context.max_headers
         ):
-            raise Refused(431, "-", "the header fields are too many or too large")
+            raise RefusedError(431, "-", "the header fields are too many or too large")
 
     def on_headers_complete(self) -> None:
         self.in_head = False
@@ -219,27 +219,27 @@ class Downstream(Client):
     def _exchange(self) -> Exchange:
         """The exchange of the head that is complete.
 
-        Raises Refused.
+        Raises RefusedError.
         """
         fields = self.fields
         method: bytes = self.parser.get_method()
         version: str = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
-            raise Refused(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
+            raise RefusedError(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
         http10 = version == "1.0"
         target = self.url
         host = fields.host
         if fields.hosts != 1 and (fields.hosts > 1 or not http10):
-            raise Refused(400, "DPE", "a request has exactly one Host field")
+            raise RefusedError(400, "DPE", "a request has exactly one Host field")
         body = request_body(fields)
         if body == INVALID:
-            raise Refused(501, "DPE", "no transfer coding but chunked is served")
+            raise RefusedError(501, "DPE", "no transfer coding but chunked is served")
         if fields.chunked and http10:
-            raise Refused(400, "DPE", "HTTP/1.0 has no chunked bodies")
+            raise RefusedError(400, "DPE", "HTTP/1.0 has no chunked bodies")
         if method == b"CONNECT":
-            raise Refused(501, "DPE", "CONNECT is not served")
+            raise RefusedError(501, "DPE", "CONNECT is not served")
         if 0 <= self.context.max_body < fields.content_length:
-            raise Refused(413, "-", "the body is too large")
+            raise RefusedError(413, "-", "the body is too large")
         try:
             if not target.startswith(b"/") and target != b"*":
                 host, target = split_absolute(target)
@@ -255,7 +255,7 @@ class Downstream(Client):
                 self.host = normal_host(host) if host or not http10 else b""
                 self.raw_host = host
         except ValueError as error:
-            raise Refused(400, "DPE", str(error)) from None
+            raise RefusedError(400, "DPE", str(error)) from None
         upgrade: bytes | None = None
         if fields.upgrade is not None and fields.wants_upgrade and body == NO_BODY and not http10:
             # h2c is not spoken; what else is asked for is the primary's to grant.
@@ -265,7 +265,8 @@ class Downstream(Client):
 
     def _upgraded(self, rest: bytes) -> int:
         """The parser stopped behind a request that asks for an upgrade. Whether what follows is
-        a tunnel's or the next request is known when the primary has answered."""
+        a tunnel's or the next request is known when the primary has answered.
+        """
         exchange = self.latest
         if self.refused or self.lingering or exchange is None:
             return 0
@@ -354,7 +355,8 @@ class Downstream(Client):
 
     def _linger(self) -> int:
         """Close once all is written. Where the client may still be sending, its bytes are read
-        and thrown away for a while: a reset would take the answer from it (RFC 9112 9.6)."""
+        and thrown away for a while: a reset would take the answer from it (RFC 9112 9.6).
+        """
         self.lingering = True
         self.waiting = None
         self.unread = []

@@ -1,4 +1,12 @@
-from fastmirror._core cimport Fields, RequestHead, chunk_head, now, write_request, write_response, write_trailers
+from fastmirror._core cimport (
+    Fields,
+    RequestHead,
+    chunk_head,
+    now,
+    write_request,
+    write_response,
+    write_trailers,
+)
 from fastmirror.mirror.copy cimport Copy
 from fastmirror.mirror.mirror cimport Mirror
 from fastmirror.proxy.context cimport ProxyContext, RouteAction

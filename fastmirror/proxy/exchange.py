@@ -26,8 +26,13 @@ from fastmirror.proxy.context import ProxyContext, RouteAction
 from fastmirror.rules.request import Request
 from fastmirror.timers import Timed
 from fastmirror.upstream.cluster import Cluster, Member
-from fastmirror.upstream.connection import PROTOCOL, RESET, TIMED_OUT, ResponseHandler
-from fastmirror.upstream.connection import UpstreamConnection as UpstreamConnection
+from fastmirror.upstream.connection import (
+    PROTOCOL,
+    RESET,
+    TIMED_OUT,
+    ResponseHandler,
+    UpstreamConnection,
+)
 
 REASONS = {
     400: "Bad Request",
@@ -305,7 +310,8 @@ class Exchange(ResponseHandler):
 
     def _arm(self) -> int:
         """The route's timeout once the request is complete, as in Envoy; till then, and where
-        there is none, the idle timeout."""
+        there is none, the idle timeout.
+        """
         assert self.action is not None and self.connection is not None
         context = self.client.context
         timeout = self.action.timeout if self.whole else 0.0
@@ -465,7 +471,8 @@ class Exchange(ResponseHandler):
 
     def _reply(self, status: int, flags: str, text: str) -> int:
         """Answer instead of the primary: once what remains of a small body was read, so that the
-        connection can serve on; at once, and then close, where the body is large."""
+        connection can serve on; at once, and then close, where the body is large.
+        """
         self.refusal = status
         self.refusal_text = text
         self.flags = flags
@@ -515,7 +522,8 @@ class Exchange(ResponseHandler):
 
     def _maybe_done(self) -> int:
         """Both the request and the response have ended; or the response, and the connection
-        closes with it."""
+        closes with it.
+        """
         if self.over or not self.responded:
             return 0
         if self.whole:

@@ -1,5 +1,6 @@
 """Addresses and hosts, taken apart once, when they are read. Invariant: what comes back is valid
-as it stands; all else is a ValueError that says what was expected."""
+as it stands; all else is a ValueError that says what was expected.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import re
 from typing import NamedTuple
 
 _NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
+_DIGITS = re.compile(r"([^.]*\.)*[0-9]+\.?")
 
 
 class Address(NamedTuple):
@@ -62,10 +64,10 @@ def parse_address(text: str, *, wildcard: bool = False) -> Address:
     elif not host:
         if not wildcard:
             raise ValueError(expected)
-    elif not is_ip(host) and (_NAME.fullmatch(host) is None or len(host) > 253):
-        raise ValueError(expected)
-    elif re.fullmatch(r"[0-9.]+", host) and not is_ip(host):
-        raise ValueError(expected)
+    elif not is_ip(host):
+        # A last label of digits would be read as an IPv4 address (RFC 3986 section 7.4).
+        if _NAME.fullmatch(host) is None or len(host) > 253 or _DIGITS.fullmatch(host):
+            raise ValueError(expected)
     elif ":" in host:
         raise ValueError(f"{expected} (an IPv6 address goes in brackets)")
     return Address(host, int(port))

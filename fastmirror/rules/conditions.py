@@ -1,5 +1,6 @@
 """The conditions of a match block. Invariant: a condition is a pure function of the request; the
-text it compares with is made ready when rules load, not when a request comes."""
+text it compares with is made ready when rules load, not when a request comes.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ from fastmirror.rules.regex import compile_regex
 from fastmirror.rules.request import Request
 
 EXACT, PREFIX, REGEX, PRESENT, ABSENT, ELEMENTS = range(6)
+
 
 class Condition:
     """One comparison."""

@@ -97,9 +97,7 @@ def _decode_yaml(data: bytes, source: str) -> Any:
         text = str(error).removeprefix(source).removeprefix(":").strip()
         raise RulesError(source, [Problem("", f"not YAML that can be used: {text}")]) from None
     if len(documents) != 1:
-        raise RulesError(
-            source, [Problem("", f"expected one YAML document, got {len(documents)}")]
-        )
+        raise RulesError(source, [Problem("", f"expected one YAML document, got {len(documents)}")])
     return documents[0].data
 
 
@@ -132,8 +130,9 @@ def convert_rules(raw: Any, source: str) -> Rules:
 
 
 def _problem(raw: dict[str, Any], message: str) -> Problem:
-    """msgspec's message as ours: its path without the root and with the keys of mappings, the
-    value that was found, and no types in backquotes."""
+    """Msgspec's message as ours: its path without the root and with the keys of mappings, the
+    value that was found, and no types in backquotes.
+    """
     match = _AT.fullmatch(message)
     text, path = (match[1], match[2]) if match else (message, "")
     path = _with_keys(raw, path)
@@ -156,9 +155,11 @@ def _with_keys(raw: dict[str, Any], path: str) -> str:
     while "[...]" in path:
         before, _, after = path.partition("[...]")
         holder = _value_at(raw, before)
-        key = next(
-            (key for key, value in holder.items() if _fails(raw, before, {key: value})), "?"
-        ) if isinstance(holder, dict) else "?"
+        key = (
+            next((key for key, value in holder.items() if _fails(raw, before, {key: value})), "?")
+            if isinstance(holder, dict)
+            else "?"
+        )
         path = f"{before}.{key}{after}"
         if key == "?":
             break

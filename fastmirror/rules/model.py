@@ -28,7 +28,7 @@ class Model(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     """Base of every part of the document: unknown fields are refused, defaults not written."""
 
 
-class StringMatch(Model):
+class StringMatch(Model, frozen=True):
     """One of: the whole string, its start, or an RE2 regular expression of the whole string."""
 
     exact: str | None = None
@@ -36,20 +36,21 @@ class StringMatch(Model):
     regex: str | None = None
 
 
-class HeaderMatch(StringMatch):
+class HeaderMatch(StringMatch, frozen=True):
     """As StringMatch, or ``present`` alone: the header is there (true) or is not (false)."""
 
     present: bool | None = None
 
 
-class PathMatch(StringMatch):
+class PathMatch(StringMatch, frozen=True):
     """``prefix`` is textual, as in Istio (``/a`` matches ``/ab``); ``path_separated_prefix`` goes
-    by path element, as in the Gateway API (``/a`` matches ``/a`` and ``/a/b``)."""
+    by path element, as in the Gateway API (``/a`` matches ``/a`` and ``/a/b``).
+    """
 
     path_separated_prefix: str | None = None
 
 
-class Match(Model):
+class Match(Model, frozen=True):
     """All that is given must hold. Header names are not case-sensitive; values are."""
 
     path: PathMatch | None = None
@@ -58,7 +59,7 @@ class Match(Model):
     query: dict[Name, StringMatch] = {}
 
 
-class Key(Model):
+class Key(Model, frozen=True):
     """Where a sampling or balancing key is read from: exactly one of these."""
 
     header: Name | None = None
@@ -72,7 +73,7 @@ class Key(Model):
 KeySource = Literal["source_ip", "path", "request_id"] | Key
 
 
-class HashBalance(Model):
+class HashBalance(Model, frozen=True):
     """The same key goes to the same endpoint while that is usable (rendezvous hashing)."""
 
     hash: KeySource
@@ -81,16 +82,17 @@ class HashBalance(Model):
 Balance = Literal["round_robin", "least_request", "random"] | HashBalance
 
 
-class Endpoint(Model):
+class Endpoint(Model, frozen=True):
     """``address`` is ``IP:PORT``, ``[IPv6]:PORT``, ``NAME:PORT`` (resolved by DNS while running)
-    or ``unix:/path``."""
+    or ``unix:/path``.
+    """
 
     address: Name
     labels: dict[str, str] = {}
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
 
 
-class Service(Model):
+class Service(Model, frozen=True):
     """A named set of endpoints, and the hosts under which clients ask for it."""
 
     name: Name
@@ -100,7 +102,7 @@ class Service(Model):
     subsets: dict[Name, dict[str, str]] = {}
 
 
-class Destination(Model):
+class Destination(Model, frozen=True):
     """A service, or the endpoints of it whose labels hold all of the subset's."""
 
     service: Name
@@ -108,29 +110,30 @@ class Destination(Model):
     weight: Weight = 1
 
 
-class Fraction(Model):
+class Fraction(Model, frozen=True):
     """The Gateway API's Fraction: ``numerator / denominator`` of the requests."""
 
     numerator: Annotated[int, Meta(ge=0)]
     denominator: Annotated[int, Meta(ge=1)] = 100
 
 
-class HostPolicy(Model):
+class HostPolicy(Model, frozen=True):
     """The copy's Host: the primary's with ``suffix`` before the port, or a ``literal``."""
 
     suffix: str | None = None
     literal: Name | None = None
 
 
-class Breaker(Model):
+class Breaker(Model, frozen=True):
     """After so many copies in a row that failed to connect or were not answered in time, none
-    is tried for ``open_time``; then one is, and its end decides. 0 turns the breaker off."""
+    is tried for ``open_time``; then one is, and its end decides. 0 turns the breaker off.
+    """
 
     consecutive_failures: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
     open_time: Duration = 1.0
 
 
-class Mirror(Model):
+class Mirror(Model, frozen=True):
     """Which requests of its route are copied where, and how much that may cost."""
 
     service: Name
@@ -155,7 +158,7 @@ class Mirror(Model):
     breaker: Breaker = Breaker()
 
 
-class Route(Model):
+class Route(Model, frozen=True):
     """The first route, in the document's order, whose hosts and match hold takes the request."""
 
     name: Name
@@ -166,7 +169,7 @@ class Route(Model):
     timeout: Duration | None = None  # absent: none, as in Istio
 
 
-class Rules(Model):
+class Rules(Model, frozen=True):
     """The document."""
 
     version: Literal[1]

@@ -1,11 +1,12 @@
 """Regular expressions in rules. Invariant: what is accepted has RE2's syntax and meaning as far as
-it goes, and no value, whatever a client sends, takes a time exponential in its length."""
+it goes, and no value, whatever a client sends, takes a time exponential in its length.
+"""
 
 from __future__ import annotations
 
 import re
-import re._constants as sre
-import re._parser as sre_parser
+import re._constants as sre  # type: ignore[import-not-found]
+import re._parser as sre_parser  # type: ignore[import-not-found]
 from typing import Any
 
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)

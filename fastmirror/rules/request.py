@@ -1,5 +1,6 @@
 """A request as rules see it. Invariant: everything here is what the primary will receive, in
-the normal form of the comparison; nothing is percent-decoded but dot segments."""
+the normal form of the comparison; nothing is percent-decoded but dot segments.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +62,11 @@ class KeyReader:
     def __init__(self, source: KeySource) -> None:
         self.name = b""
         if isinstance(source, str):
-            source = Key(**{source: True})
+            source = Key(
+                source_ip=source == "source_ip",
+                path=source == "path",
+                request_id=source == "request_id",
+            )
         if source.header is not None:
             self.source = HEADER
             self.name = source.header.lower().encode()

@@ -8,7 +8,7 @@ hosts and suffixes that the document names are kept, so that clients cannot grow
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from fastmirror.rules.address import parse_host_pattern
 from fastmirror.rules.conditions import MatchBlock
@@ -46,7 +46,8 @@ def _in_order(*lists: list[RouteEntry]) -> list[RouteEntry]:
 
 class RouteTable:
     """The routes of a document, and the default policy: a service whose hosts no route names is
-    reached by its own name."""
+    reached by its own name.
+    """
 
     def __init__(self, rules: Rules) -> None:
         self.exact: dict[bytes, list[RouteEntry]] = {}
@@ -85,7 +86,7 @@ class RouteTable:
             elif host != "*":
                 self.defaults.setdefault(host.encode(), entry)
 
-    def _suffix(self, host: bytes, suffixes: dict[bytes, object]) -> bytes | None:
+    def _suffix(self, host: bytes, suffixes: Mapping[bytes, object]) -> bytes | None:
         """The longest of the suffixes that the host ends with."""
         at = host.find(b".")
         while at >= 0:
@@ -113,7 +114,7 @@ class RouteTable:
         if host in self.exact:
             return self._merge(host, True)
         if self.suffixes:
-            suffix = self._suffix(host, self.suffixes)  # type: ignore[arg-type]
+            suffix = self._suffix(host, self.suffixes)
             if suffix is not None:
                 found = self.merged.get(suffix)
                 return found if found is not None else self._merge(suffix, False)
@@ -127,12 +128,10 @@ class RouteTable:
                 return entry
         if candidates is not self.everything:
             return None  # a route names this host, so that the default policy does not hold
-        entry = self.defaults.get(request.host)
-        if entry is None and self.default_suffixes:
-            suffix = self._suffix(request.host, self.default_suffixes)  # type: ignore[arg-type]
-            if suffix is not None:
-                return self.default_suffixes[suffix]
-        return entry
+        if request.host in self.defaults:
+            return self.defaults[request.host]
+        suffix = self._suffix(request.host, self.default_suffixes)
+        return self.default_suffixes[suffix] if suffix is not None else None
 
 
 def entry_holds(entry: RouteEntry, request: Request) -> bool:

@@ -1,5 +1,6 @@
 """Durations and sizes as people write them. Invariant: what is not understood is a ValueError
-that says what was expected; nothing is rounded to zero in silence."""
+that says what was expected; nothing is rounded to zero in silence.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """What the types of the document cannot say. Invariant: every problem has the path of its field
-(``routes[2].mirrors[0].percent``) and what was expected; all of them are found in one pass."""
+(``routes[2].mirrors[0].percent``) and what was expected; all of them are found in one pass.
+"""
 
 from __future__ import annotations
 

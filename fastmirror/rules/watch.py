@@ -1,5 +1,6 @@
 """Whether a file has changed. Invariant: every change of content is seen, whether the file was
-written in place, renamed over, or swapped behind a symbolic link; at worst one is seen twice."""
+written in place, renamed over, or swapped behind a symbolic link; at worst one is seen twice.
+"""
 
 from __future__ import annotations
 

@@ -10,7 +10,12 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
+from httptools import (
+    HttpParserCallbackError,
+    HttpParserError,
+    HttpParserUpgrade,
+    HttpResponseParser,
+)
 
 from fastmirror._core import Fields
 from fastmirror.http1.framing import INVALID, NO_BODY, UNTIL_CLOSE, response_body

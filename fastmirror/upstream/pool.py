@@ -6,6 +6,7 @@ never both; ``active`` rises with ``take`` and ``connect`` and falls once with `
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 from fastmirror.counts import WorkerCounts
 from fastmirror.rules.address import Address
@@ -55,20 +56,14 @@ class Pool(ConnectionOwner):
 
     async def _connect(self, handler: ResponseHandler, timeout: float) -> None:
         connection = UpstreamConnection(self, self.wheel)
+        protocol: Any = connection  # one by its methods
         address = self.address
         try:
             async with asyncio.timeout(timeout):
                 if address.is_unix:
-                    await self.loop.create_unix_connection(
-                        lambda: connection,  # type: ignore[arg-type,return-value]
-                        address.host,
-                    )
+                    await self.loop.create_unix_connection(lambda: protocol, address.host)
                 else:
-                    await self.loop.create_connection(
-                        lambda: connection,  # type: ignore[arg-type,return-value]
-                        address.host,
-                        address.port,
-                    )
+                    await self.loop.create_connection(lambda: protocol, address.host, address.port)
         except TimeoutError:
             self.active -= 1
             tell_failed(handler, f"no connection to {address} within {timeout:g} s")

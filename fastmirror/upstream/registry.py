@@ -1,5 +1,6 @@
 """All endpoints that the rules name. Invariant: an address has one pool however many rules name
-it, and keeps it, with its connections, over reloads for as long as one does."""
+it, and keeps it, with its connections, over reloads for as long as one does.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Names to addresses, refreshed while running. Invariants: looking up never delays a request;
 the last good answer holds until there is a better one; a name is asked for at most once per
-REFRESH seconds however often it is used."""
+REFRESH seconds however often it is used.
+"""
 
 from __future__ import annotations
 
@@ -73,7 +74,9 @@ class Resolver:
                 failing = True
             else:
                 failing = False
-                self._answer(name, tuple(dict.fromkeys(Address(a[4][0], name.port) for a in found)))
+                self._answer(
+                    name, tuple(dict.fromkeys(Address(str(a[4][0]), name.port) for a in found))
+                )
             asked.set()
             await asyncio.sleep(REFRESH)
 
