@@ -3,7 +3,7 @@
 A module is compiled when a ``.pxd`` stands beside its ``.py`` (pure Python mode: the same
 file runs uncompiled), and ``_core.pyx`` always. Environment switches, for developers:
 
-FASTMIRROR_DEBUG=1     overflow checks; no optimisation; symbols
+FASTMIRROR_DEBUG=1     no optimisation; symbols for a debugger
 FASTMIRROR_TRACE=1     line tracing, for coverage and profilers
 FASTMIRROR_SANITIZE=address,undefined     any list that the compiler's -fsanitize takes
 FASTMIRROR_ANNOTATE=1  writes the HTML that shows where Python is called
@@ -63,7 +63,6 @@ setup(
             # cost less than 1 % of a request.
             "nonecheck": True,
             "cdivision": True,
-            "overflowcheck": bool(debug),
             "linetrace": bool(trace),
             "profile": bool(trace),
         },

@@ -148,6 +148,8 @@ class ProcessFleet:
 
     async def drain(self) -> None:
         self.draining = True
+        for member in self.members:
+            member.close_sockets()  # they listen for as long as one process holds them
         await self._tell({"do": "drain"}, self.options.drain_time + ANSWER_TIME)
         await asyncio.gather(*(member.ended() for member in self.members))
 
@@ -238,6 +240,10 @@ class _Member:
         """Wait for the end of a process that drains."""
         if self.watcher is not None:
             await self.watcher
+
+    def close_sockets(self) -> None:
+        for each in self.sockets:
+            each.close()
 
     def kill(self) -> None:
         if self.process is not None:

@@ -15,6 +15,7 @@ from fastmirror.demo.processes import Process, wait_until
 LOG_FORMAT = "%(s)s %({host}i)s %(U)s?%(q)s"  # short: two of them share a terminal's width
 PROBE = "/status/204"
 START_TIME = 20.0
+BACKLOG = 2048  # gunicorn's own; copies come in bursts, as nothing holds them back
 
 
 class Httpbin:
@@ -28,7 +29,7 @@ class Httpbin:
 
     def start(self) -> None:
         """On a free port: it is bound here and handed down, so that nobody can take it."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
             host, port = listener.getsockname()
             self.address = f"{host}:{port}"
             settings = {

@@ -5,6 +5,7 @@ started has ended before this returns, and the exit status says whether everythi
 """
 
 import argparse
+import contextlib
 import importlib.util
 import shutil
 import signal
@@ -71,6 +72,7 @@ def interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def show_outputs(stage: Stage) -> None:
+    """What a person would look at first."""
     for process in (stage.proxy.process, stage.v1.process, stage.v2.process):
         if process is not None:
             status = process.status()
@@ -78,6 +80,9 @@ def show_outputs(stage: Stage) -> None:
             stage.screen.say(f"--- the last output of {process.name} ({state}):")
             for line in process.tail():
                 stage.screen.say(f"    {line}")
+    if stage.proxy.process is not None and stage.proxy.process.status() is None:
+        with contextlib.suppress(UnmetError):
+            stage.screen.table("all copies", stage.proxy.counters().rows())
 
 
 if __name__ == "__main__":

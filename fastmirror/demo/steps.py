@@ -165,9 +165,11 @@ def dead_shadow(stage: Stage) -> None:
     """The client notices nothing, and the counters say why copies are lost."""
     paths = [MANIFESTS / name for name in ("service.yaml", "subsets.yaml", "mirror-100.yaml")]
     stage.apply(*paths, addresses=stage.subsets())
+    start = stage.proxy.wait_settled()
     alive = stage.ask(SOME, parallel=True)
-    stage.v2.wait_requests(SOME)
     before = stage.proxy.wait_settled()
+    completed = before.since(start).completed.get("2xx")
+    stage.expect(completed == SOME, f"while v2 is alive it answers {completed} of {SOME} copies")
     assert stage.v2.process is not None
     stage.screen.command(["kill", "-KILL", str(stage.v2.process.pid)])
     stage.v2.process.kill()

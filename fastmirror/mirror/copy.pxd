@@ -20,6 +20,7 @@ cdef class CopyOwner:
     cdef double connect_timeout
     cdef double response_timeout
 
+    cdef int admit(self, Copy copy) except -1
     cdef int ended(self, Copy copy, int health) except -1
 
 
@@ -33,7 +34,9 @@ cdef class Copy(ResponseHandler):
     # The request: what came before there was a connection, and whether all of it has come.
     cdef list waiting
     cdef bint whole
-    cdef long long fed                  # bytes of the body so far
+    cdef long long fed                  # bytes of the body so far, without framing
+    cdef bint piecewise                 # some of it was written behind the head
+    cdef bint held                      # waits until its length is known to be allowed
     cdef long long charged              # bytes held now, as far as is known
     # The response.
     cdef double began
@@ -44,7 +47,7 @@ cdef class Copy(ResponseHandler):
     cdef readonly int status
     cdef readonly str outcome
 
-    cdef int feed(self, bytes data) except -1
+    cdef int feed(self, bytes data, Py_ssize_t size) except -1
     cdef int end(self) except -1
     cdef int client_gone(self) except -1
     cdef int drop(self, int reason) except -1

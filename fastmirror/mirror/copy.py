@@ -61,6 +61,10 @@ class CopyOwner:
     connect_timeout: float
     response_timeout: float
 
+    def admit(self, copy: Copy) -> int:
+        """A copy that was held back may go."""
+        return 0
+
     def ended(self, copy: Copy, health: int) -> int:
         """A copy that was sent has ended."""
         return 0
@@ -79,6 +83,7 @@ class Copy(ResponseHandler):
         self.waiting: list[bytes] = []
         self.whole = False
         self.fed = 0
+        self.piecewise = self.held = False
         self.charged = 0
         self.began = 0.0
         self.received = 0
@@ -89,30 +94,35 @@ class Copy(ResponseHandler):
 
     # -- from the exchange with the primary
 
-    def feed(self, data: bytes) -> int:
-        """More of the body, framed as it goes on the wire."""
+    def feed(self, data: bytes, size: int) -> int:
+        """More of the request as it goes on the wire, with so many bytes of the body in it."""
         if self.state == 3:
             return 0
-        size = len(data)
         self.fed += size
         if self.mirror.max_body >= 0 and self.fed > self.mirror.max_body:
             if self.state == 0:
                 return self.drop(BODY_TOO_LARGE)
             return self.abandon(FAILED_SLOW)
-        if self.connection is None:
-            if self._over_budget(self.charged + size):
+        connection = self.connection
+        if connection is None:
+            lag = self.charged + len(data)
+            if self._over_budget(lag):
                 return 0
             self.waiting.append(data)
-            return self._charge(self.charged + size)
-        held: int = self.connection.transport.get_write_buffer_size() + size
-        if self._over_budget(held):
+            return self._charge(lag)
+        lag = connection.transport.get_write_buffer_size() + len(data)
+        if self._over_budget(lag):
             return 0
-        self.connection.write(data)
-        return self._charge(held)
+        self.piecewise = True
+        connection.write(data)
+        return self._charge(lag)
 
     def end(self) -> int:
         """The request is complete."""
         self.whole = True
+        if self.held and self.state == 0:
+            self.held = False
+            return self.mirror.admit(self)
         if self.state == 2 and self.connection is not None:
             self.mirror.wheel.arm(self.connection, self.mirror.response_timeout)
         return 0
@@ -163,6 +173,7 @@ class Copy(ResponseHandler):
         self.connection = connection
         connection.send(self, self.head, self.to_head)
         if self.waiting:
+            self.piecewise = True
             for data in self.waiting:
                 connection.write(data)
             self.waiting = []
@@ -185,13 +196,14 @@ class Copy(ResponseHandler):
 
     def response_data(self, data: bytes) -> int:
         self.received += len(data)
-        if self.received > self.mirror.max_response and self.connection is not None:
-            return self._complete(self.connection, False)
+        connection = self.connection
+        if self.received > self.mirror.max_response and connection is not None:
+            return self._complete(connection, False)
         return 0
 
     def response_end(self, connection: UpstreamConnection) -> int:
         reusable = connection.reusable and self.whole
-        if reusable and self.fed:
+        if reusable and self.piecewise:
             # An answer before all of the request was read: what is unsent is not for the next.
             reusable = connection.transport.get_write_buffer_size() == 0
         return self._complete(connection, reusable)
@@ -204,7 +216,7 @@ class Copy(ResponseHandler):
             kind == RESET
             and connection.exchanges > 1
             and not connection.started
-            and not self.fed
+            and not self.piecewise
             and not self.retried
         ):
             # A kept-alive connection that the shadow had closed before the copy was sent.

@@ -32,6 +32,7 @@ cdef class Mirror(CopyOwner):
     cdef Copy open(
         self, Request request, RequestHead head, bytes host, long long length, bint upgrade)
     cdef int refuse(self, Request request, int reason) except -1
+    cdef int admit(self, Copy copy) except -1
     cdef int ended(self, Copy copy, int health) except -1
     cdef int next_from_queue(self) except -1
 

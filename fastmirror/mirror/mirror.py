@@ -116,27 +116,30 @@ class Mirror(CopyOwner):
             return None
         data = head.copy(self._copy_host(host, member.name), self.marker)
         copy = Copy(self, member, data, request.method == b"HEAD")
+        self.live.add(copy)
+        if self.max_body >= 0 and length < 0:
+            copy.held = True  # nobody knows yet whether it is too large
+        else:
+            self.admit(copy)
+        return copy if copy.state != 3 else None
+
+    def admit(self, copy: Copy) -> int:
+        """Send a copy, or let it wait, or drop it."""
         if self.in_flight < self.max_in_flight:
             if self.breaker.refuses():
-                self.counts.dropped(BREAKER)
-                return None
-            self.live.add(copy)
+                return copy.drop(BREAKER)
+            self.queue.size -= copy.charged
             self.in_flight += 1
-            copy.start()
-        elif self.breaker.is_open():
-            self.counts.dropped(BREAKER)
-            return None
-        elif not self.queue.has_room():
-            self.counts.dropped(QUEUE_FULL)
-            return None
-        elif not (self.control.fits(len(data)) and self.queue.has_room_for(len(data))):
-            self.counts.dropped(BYTES_FULL)
-            return None
-        else:
-            self.live.add(copy)
-            self.queue.push(copy)
-            copy._charge(len(data))
-        return copy
+            return copy.start()
+        if self.breaker.is_open():
+            return copy.drop(BREAKER)
+        if not self.queue.has_room():
+            return copy.drop(QUEUE_FULL)
+        size = len(copy.head)
+        if not (self.control.fits(size) and self.queue.has_room_for(size)):
+            return copy.drop(BYTES_FULL)
+        self.queue.push(copy)
+        return copy._charge(copy.charged + size)
 
     def refuse(self, request: Request, reason: int) -> int:
         """Count a request that cannot be copied for a reason of its route's."""

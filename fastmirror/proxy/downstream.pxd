@@ -39,6 +39,7 @@ cdef class Downstream(Client):
     cdef int _take(self, Exchange exchange) except -1
     cdef int _refuse(self, int status, str flags, str text) except -1
     cdef int _next(self) except -1
+    cdef int _read_on(self) except -1
     cdef int _linger(self) except -1
     cdef int _close(self) except -1
     cdef Exchange _exchange(self)

@@ -60,6 +60,9 @@ class Downstream(Client):
         self.host = b""
 
     # -- from the event loop
+    #
+    # An exchange is taken into a local before it is called: it may end, and this connection then
+    # let go of the last reference to it, and C calls take none.
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -72,8 +75,9 @@ class Downstream(Client):
 
     def data_received(self, data: bytes) -> None:
         if self.tunnel:
-            if self.current is not None:
-                self.current.client_data(data)
+            current = self.current
+            if current is not None:
+                current.client_data(data)
         elif self.lingering or self.refused:
             pass
         elif self.unread or self.paused_by_line:
@@ -83,8 +87,9 @@ class Downstream(Client):
 
     def eof_received(self) -> bool:
         self.half_closed = True
-        if self.tunnel and self.current is not None:
-            self.current.client_eof()
+        current = self.current
+        if self.tunnel and current is not None:
+            current.client_eof()
             return True
         # A client may close its half once its requests are sent, and still read the answers.
         return self.current is not None and self.receiving is None and not self.in_head
@@ -105,13 +110,17 @@ class Downstream(Client):
 
     def pause_writing(self) -> None:
         self.writing_paused = True
-        if self.current is not None:
-            self.current.client_paused(True)
+        current = self.current
+        if current is not None:
+            current.client_paused(True)
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        if self.current is not None:
-            self.current.client_paused(False)
+        current = self.current
+        if current is not None:
+            current.client_paused(False)
+        elif self.paused_by_line and not self.lingering:
+            self._next()
 
     def expired(self) -> int:
         """Nothing came for too long."""
@@ -121,8 +130,9 @@ class Downstream(Client):
             return self.context.wheel.arm(self, self.context.head_timeout)  # our own delay
         if self.in_head:
             return self._refuse(408, "-", "the request's head did not come in time")
-        if self.receiving is not None and self.receiving is self.current:
-            return self.current.client_timed_out()
+        receiving = self.receiving
+        if receiving is not None and receiving is self.current:
+            return receiving.client_timed_out()
         return 0
 
     # -- parsing
@@ -200,8 +210,9 @@ class Downstream(Client):
         self._take(exchange)
 
     def on_body(self, data: bytes) -> None:
-        if self.receiving is not None:
-            self.receiving.request_data(data)
+        receiving = self.receiving
+        if receiving is not None:
+            receiving.request_data(data)
 
     def on_message_complete(self) -> None:
         exchange = self.receiving
@@ -225,6 +236,8 @@ class Downstream(Client):
         method: bytes = self.parser.get_method()
         version: str = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
+            if version < "1.0":
+                raise RefusedError(400, "DPE", "the request line has no HTTP version")
             raise RefusedError(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
         http10 = version == "1.0"
         target = self.url
@@ -291,7 +304,7 @@ class Downstream(Client):
 
     def _take(self, exchange: Exchange) -> int:
         """Serve it, or let it wait until those before it are answered."""
-        if self.current is None:
+        if self.current is None and not self.writing_paused:
             self.current = exchange
             if exchange.upgrade is not None:
                 self.paused_by_line = True
@@ -324,6 +337,7 @@ class Downstream(Client):
         if exchange is not self.current:
             return 0
         self.current = None
+        self.paused_by_upstream = False
         if self.tunnel or self.transport is None:
             return 0
         if not keep or self.half_closed:
@@ -333,18 +347,28 @@ class Downstream(Client):
         return self._next()
 
     def _next(self) -> int:
-        """Serve the next request that waits, or wait for one."""
+        """Serve the next request that waits, or wait for one. A client that does not read its
+        answers gets no more of them."""
+        if self.writing_paused:
+            self.paused_by_line = True
+            return self._switch_reading()
         if self.waiting:
             exchange = as_exchange(self.waiting.popleft())
             self.current = exchange
+            # Its body may be still to come, and then nothing waits behind it.
+            self.paused_by_line = bool(self.waiting) or exchange.upgrade is not None
             exchange.begin()
-            return 0
-        self.paused_by_line = False
-        while self.unread and not self.paused_by_line and not self.refused:
+        else:
+            self.paused_by_line = False
+        return self._read_on()
+
+    def _read_on(self) -> int:
+        """Parse what was read and not parsed, as far as the line has room."""
+        while self.unread and not (self.paused_by_line or self.refused or self.lingering):
             unread, self.unread = self.unread, []
             for at, data in enumerate(unread):
                 self._feed(data)
-                if self.paused_by_line:
+                if self.paused_by_line or self.refused or self.lingering:
                     self.unread.extend(unread[at + 1 :])
                     break
         if self.current is None and self.receiving is None and not self.in_head:
@@ -424,9 +448,10 @@ class Downstream(Client):
         self.tunnel = True
         self.paused_by_line = False
         unread, self.unread = self.unread, []
+        current = self.current
         for data in unread:
-            if self.current is not None:
-                self.current.client_data(data)
+            if current is not None:
+                current.client_data(data)
         return self._switch_reading()
 
     def upstream_closed(self) -> int:

@@ -79,7 +79,7 @@ cdef class Exchange(ResponseHandler):
     cdef int _open_copies(self) except -1
     cdef int request_data(self, bytes data) except -1
     cdef int request_end(self) except -1
-    cdef int _feed(self, bytes data) except -1
+    cdef int _feed(self, bytes data, Py_ssize_t size) except -1
     cdef int _end_copies(self) except -1
     cdef int _abort_copies(self) except -1
     cdef int client_gone(self) except -1
@@ -96,7 +96,7 @@ cdef class Exchange(ResponseHandler):
     cdef int _done(self, bint keep) except -1
 
 
-cdef int feed_copy(Copy copy, bytes data) except -1
+cdef int feed_copy(Copy copy, bytes data, Py_ssize_t size) except -1
 cdef int end_copy(Copy copy) except -1
 cdef int abort_copy(Copy copy) except -1
 cdef Copy open_copy(Mirror mirror, Exchange exchange)

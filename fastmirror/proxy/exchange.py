@@ -205,8 +205,8 @@ class Exchange(ResponseHandler):
                 if self.copies is None:
                     self.copies = []
                 self.copies.append(copy)
-                for data in self.waiting:
-                    feed_copy(copy, data)
+                if self.waiting:  # a pipelined request's body came before its turn
+                    feed_copy(copy, b"".join(self.waiting), self.bytes_in)
         return 0
 
     def request_data(self, data: bytes) -> int:
@@ -215,29 +215,31 @@ class Exchange(ResponseHandler):
         maximum = self.client.context.max_body
         if 0 <= maximum < self.bytes_in and not self.over:
             return self.bad_body("")
+        size = len(data)
         if self.body == CHUNKED:
-            data = b"%b%b\r\n" % (chunk_head(len(data)), data)
-        return self._feed(data)
+            data = b"%b%b\r\n" % (chunk_head(size), data)
+        return self._feed(data, size)
 
-    def _feed(self, data: bytes) -> int:
-        """To the primary, then to the copies."""
+    def _feed(self, data: bytes, size: int) -> int:
+        """To the primary, then to the copies; ``size``: of the body's bytes in it."""
         if self.refusal or self.over:
             return 0
-        if self.connection is not None:
-            self.connection.write(data)
+        connection = self.connection
+        if connection is not None:
+            connection.write(data)
             self._arm()
         elif not self.responded:
             self.waiting.append(data)
             self.client.pause_reading()
         if self.copies is not None:
             for copy in self.copies:
-                feed_copy(copy, data)
+                feed_copy(copy, data, size)
         return 0
 
     def request_end(self) -> int:
         """The request is complete."""
         if self.body == CHUNKED and not self.whole:
-            self._feed(write_trailers(self.trailers))
+            self._feed(write_trailers(self.trailers), 0)
         self.whole = True
         if not self.begun or self.over:
             return 0
@@ -309,12 +311,13 @@ class Exchange(ResponseHandler):
         return self._arm()
 
     def _arm(self) -> int:
-        """The route's timeout once the request is complete, as in Envoy; till then, and where
-        there is none, the idle timeout.
+        """The route's timeout while the endpoint is to answer, as in Envoy, or to read on; for the
+        rest, and where there is none, the idle timeout.
         """
         assert self.action is not None and self.connection is not None
         context = self.client.context
-        timeout = self.action.timeout if self.whole else 0.0
+        its_turn = self.whole or self.connection.writing_paused
+        timeout = self.action.timeout if its_turn else 0.0
         return context.wheel.arm(self.connection, timeout if timeout else context.idle_timeout)
 
     def connect_failed(self, reason: str) -> int:
@@ -432,20 +435,24 @@ class Exchange(ResponseHandler):
         return self._reply(502, "UPE", reason)
 
     def write_paused(self, paused: bool) -> int:
+        if self.connection is not None and not self.answered:
+            self._arm()
         return self.client.pause_reading() if paused else self.client.resume_reading()
 
     # -- from the client's connection
 
     def client_paused(self, paused: bool) -> int:
         """The client does not keep up with what is written, or does again."""
-        if self.connection is None:
+        connection = self.connection
+        if connection is None:
             return 0
-        return self.connection.pause_reading() if paused else self.connection.resume_reading()
+        return connection.pause_reading() if paused else connection.resume_reading()
 
     def client_data(self, data: bytes) -> int:
         """A tunnel's bytes."""
         self.bytes_in += len(data)
-        return self.connection.write(data) if self.connection is not None else 0
+        connection = self.connection
+        return connection.write(data) if connection is not None else 0
 
     def client_eof(self) -> int:
         """The client sends no more through the tunnel."""
@@ -547,9 +554,9 @@ class Exchange(ResponseHandler):
 
 
 # Elements of lists have no C type; these give them one.
-def feed_copy(copy: Copy, data: bytes) -> int:
-    """``copy.feed(data)``."""
-    return copy.feed(data)
+def feed_copy(copy: Copy, data: bytes, size: int) -> int:
+    """``copy.feed(data, size)``."""
+    return copy.feed(data, size)
 
 
 def end_copy(copy: Copy) -> int:

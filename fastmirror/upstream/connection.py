@@ -156,12 +156,16 @@ class UpstreamConnection(Timed):
         self.transport = transport
         self.owner.opened()
 
+    # A handler is taken into a local before it is called: it may let go of this connection, which
+    # may hold the last reference to it, and C calls take none.
+
     def data_received(self, data: bytes) -> None:
-        if self.handler is None:
+        handler = self.handler
+        if handler is None:
             self.close()  # nobody asked: it must not become the next request's response
             return
         if self.tunnel:
-            self.handler.response_data(data)
+            handler.response_data(data)
             return
         self.started = True
         if not self.headed:
@@ -171,7 +175,7 @@ class UpstreamConnection(Timed):
         except HttpParserUpgrade as upgrade:
             if self.handler is not None and self.status == 101:
                 self.tunnel = True
-                self.handler.switched(self, data[upgrade.args[0] :])
+                handler.switched(self, data[upgrade.args[0] :])
                 return
             self.excess = True
         except HttpParserError as error:
@@ -206,13 +210,15 @@ class UpstreamConnection(Timed):
 
     def pause_writing(self) -> None:
         self.writing_paused = True
-        if self.handler is not None:
-            self.handler.write_paused(True)
+        handler = self.handler
+        if handler is not None:
+            handler.write_paused(True)
 
     def resume_writing(self) -> None:
         self.writing_paused = False
-        if self.handler is not None:
-            self.handler.write_paused(False)
+        handler = self.handler
+        if handler is not None:
+            handler.write_paused(False)
 
     def expired(self) -> int:
         """No answer in time; or idle for too long."""
@@ -239,13 +245,14 @@ class UpstreamConnection(Timed):
             raise ValueError("a head of more than 64 KiB")
 
     def on_headers_complete(self) -> None:
-        if self.ended or self.handler is None:
+        handler = self.handler
+        if self.ended or handler is None:
             self.excess = True
             return
         self.status = self.parser.get_status_code()
         if self.status < 200:
             if self.status != 101:
-                self.handler.informational(self)
+                handler.informational(self)
             return
         self.headed = True
         self.body = response_body(self.status, self.to_head, self.fields)
@@ -256,17 +263,18 @@ class UpstreamConnection(Timed):
             if self.to_head
             else self.parser.should_keep_alive()
         )
-        self.handler.response_head(self)
+        handler.response_head(self)
         if self.to_head:
             self.ended = True  # the parser does not know that no body follows
         elif self.body != NO_BODY and self.handler is not None:
             self.fields = Fields()  # of the trailer section
 
     def on_body(self, data: bytes) -> None:
-        if self.ended or self.handler is None:
+        handler = self.handler
+        if self.ended or handler is None:
             self.excess = True
         else:
-            self.handler.response_data(data)
+            handler.response_data(data)
 
     def on_message_complete(self) -> None:
         if self.headed:
