@@ -31,8 +31,8 @@ class Options:
     rules: str = ""
     admin: Address | None = ADMIN
     workers: int = 1
-    intercept: str = "auto"
-    unmatched: str = "passthrough"
+    intercept: str = "off"
+    unmatched: str = "reject"
     access_log: str = "off"
     access_log_format: str = "text"
     mirror_memory: int = 64 << 20
@@ -81,6 +81,17 @@ def _choice(*names: str) -> Callable[[str], str]:
     return parse
 
 
+def _not_yet(only: str, what: str, others: tuple[str, ...]) -> Callable[[str], str]:
+    """Refuses what the interface has a name for and this version cannot do."""
+
+    def parse(text: str) -> str:
+        if text in others:
+            raise ValueError(f'{what} is not there yet: expected {only}, got "{text}"')
+        return _choice(only)(text)
+
+    return parse
+
+
 def _listen(text: str) -> Address:
     return parse_address(text, wildcard=True)
 
@@ -105,14 +116,14 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "admin": (_admin, "ADDR|off", "health, metrics and the mirror switch (127.0.0.1:15000)"),
     "workers": (_number(1, 256), "N", "processes that share the port (1)"),
     "intercept": (
-        _choice("auto", "redirect", "tproxy", "off"),
-        "MODE",
-        "how the original destination is found: auto, redirect, tproxy or off (auto)",
+        _not_yet("off", "interception", ("auto", "redirect", "tproxy")),
+        "off",
+        "how the original destination is found; auto, redirect and tproxy are not there yet (off)",
     ),
     "unmatched": (
-        _choice("passthrough", "reject"),
-        "WHAT",
-        "an intercepted request that no rule takes: passthrough or reject (passthrough)",
+        _not_yet("reject", "interception", ("passthrough",)),
+        "reject",
+        "a request that no rule takes gets 404; passthrough is not there yet (reject)",
     ),
     "access_log": (str, "FILE|-|off", "one line a request and a copy (off)"),
     "access_log_format": (_choice("text", "json"), "FORM", "text or json (text)"),

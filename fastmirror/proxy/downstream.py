@@ -348,7 +348,8 @@ class Downstream(Client):
 
     def _next(self) -> int:
         """Serve the next request that waits, or wait for one. A client that does not read its
-        answers gets no more of them."""
+        answers gets no more of them.
+        """
         if self.writing_paused:
             self.paused_by_line = True
             return self._switch_reading()
