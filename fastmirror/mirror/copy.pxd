@@ -29,6 +29,7 @@ cdef class Copy(ResponseHandler):
     cdef Member member
     cdef bytes head
     cdef bint to_head                   # the request is HEAD
+    cdef bint has_body
     cdef int state
     cdef UpstreamConnection connection  # in ACTIVE alone
     # The request: what came before there was a connection, and whether all of it has come.
@@ -40,7 +41,7 @@ cdef class Copy(ResponseHandler):
     cdef long long charged              # bytes held now, as far as is known
     # The response.
     cdef double began
-    cdef long long received
+    cdef long long answer_size          # bytes of the body that were read
     cdef bint retried
     # For its own access log line.
     cdef public object on_end
@@ -48,6 +49,7 @@ cdef class Copy(ResponseHandler):
     cdef readonly str outcome
 
     cdef int feed(self, bytes data, Py_ssize_t size) except -1
+    cdef int flush(self) except -1
     cdef int end(self) except -1
     cdef int client_gone(self) except -1
     cdef int drop(self, int reason) except -1

@@ -73,11 +73,14 @@ class CopyOwner:
 class Copy(ResponseHandler):
     """Made by ``Mirror.open`` alone."""
 
-    def __init__(self, mirror: CopyOwner, member: Member, head: bytes, to_head: bool) -> None:
+    def __init__(
+        self, mirror: CopyOwner, member: Member, head: bytes, to_head: bool, has_body: bool
+    ) -> None:
         self.mirror = mirror
         self.member = member
         self.head = head
         self.to_head = to_head
+        self.has_body = has_body
         self.state = 0  # QUEUED
         self.connection: UpstreamConnection | None = None
         self.waiting: list[bytes] = []
@@ -86,7 +89,7 @@ class Copy(ResponseHandler):
         self.piecewise = self.held = False
         self.charged = 0
         self.began = 0.0
-        self.received = 0
+        self.answer_size = 0
         self.retried = False
         self.on_end: Callable[[Copy], None] | None = None
         self.status = 0
@@ -117,9 +120,15 @@ class Copy(ResponseHandler):
         connection.write(data)
         return self._charge(lag)
 
+    def flush(self) -> int:
+        """All of what was read in one go has been fed."""
+        connection = self.connection
+        return connection.flush() if connection is not None else 0
+
     def end(self) -> int:
         """The request is complete."""
         self.whole = True
+        self.flush()
         if self.held and self.state == 0:
             self.held = False
             return self.mirror.admit(self)
@@ -171,7 +180,7 @@ class Copy(ResponseHandler):
             return self.member.pool.give_back(connection)
         self.state = 2
         self.connection = connection
-        connection.send(self, self.head, self.to_head)
+        connection.send(self, self.head, self.to_head, self.has_body and not self.whole)
         if self.waiting:
             self.piecewise = True
             for data in self.waiting:
@@ -195,9 +204,9 @@ class Copy(ResponseHandler):
         return 0
 
     def response_data(self, data: bytes) -> int:
-        self.received += len(data)
+        self.answer_size += len(data)
         connection = self.connection
-        if self.received > self.mirror.max_response and connection is not None:
+        if self.answer_size > self.mirror.max_response and connection is not None:
             return self._complete(connection, False)
         return 0
 
@@ -240,7 +249,7 @@ class Copy(ResponseHandler):
 
     def answer_bytes(self) -> int:
         """How much of an answer's body was read."""
-        return self.received
+        return self.answer_size
 
     def host(self) -> bytes:
         """The copy's Host: the first field of the head."""

@@ -115,7 +115,7 @@ class Mirror(CopyOwner):
             self.counts.dropped(NO_ENDPOINT)
             return None
         data = head.copy(self._copy_host(host, member.name), self.marker)
-        copy = Copy(self, member, data, request.method == b"HEAD")
+        copy = Copy(self, member, data, request.method == b"HEAD", length != 0)
         self.live.add(copy)
         if self.max_body >= 0 and length < 0:
             copy.held = True  # nobody knows yet whether it is too large

@@ -22,6 +22,7 @@ cdef class Downstream(Client):
     cdef Exchange current
     cdef object waiting                 # deque of Exchange; None: none ever waited
     cdef list unread
+    cdef list outgoing                  # of the response, until flush()
     # Why reading is paused.
     cdef bint paused_by_upstream
     cdef bint paused_by_line

@@ -54,6 +54,7 @@ class Downstream(Client):
         self.current: Exchange | None = None
         self.waiting: deque[Exchange] | None = None
         self.unread: list[bytes] = []
+        self.outgoing: list[bytes] = []
         self.paused_by_upstream = self.paused_by_line = self.reading_paused = False
         self.writing_paused = self.tunnel = self.lingering = self.half_closed = False
         self.raw_host: bytes | None = None
@@ -158,7 +159,10 @@ class Downstream(Client):
                 self._refuse(431, "-", "the header fields are too large")
             elif self.head_bytes == size:
                 self.context.wheel.arm(self, self.context.head_timeout)
-        elif self.receiving is not None:
+            return 0
+        receiving = self.receiving
+        if receiving is not None:
+            receiving.request_fed()
             self.context.wheel.arm(self, self.context.idle_timeout)
         return 0
 
@@ -359,6 +363,7 @@ class Downstream(Client):
             # Its body may be still to come, and then nothing waits behind it.
             self.paused_by_line = bool(self.waiting) or exchange.upgrade is not None
             exchange.begin()
+            exchange.request_fed()
         else:
             self.paused_by_line = False
         return self._read_on()
@@ -382,10 +387,11 @@ class Downstream(Client):
         """Close once all is written. Where the client may still be sending, its bytes are read
         and thrown away for a while: a reset would take the answer from it (RFC 9112 9.6).
         """
+        self.flush()
         self.lingering = True
         self.waiting = None
         self.unread = []
-        if self.transport is None:
+        if self.transport is None or self.transport.is_closing():
             return 0
         self.paused_by_upstream = self.paused_by_line = False
         self._switch_reading()
@@ -413,8 +419,23 @@ class Downstream(Client):
     # -- for the exchange
 
     def send(self, data: bytes) -> int:
-        if self.transport is not None:
+        if self.outgoing:
+            self.outgoing.append(data)
+            return self.flush()
+        if self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
+        return 0
+
+    def send_later(self, data: bytes) -> int:
+        self.outgoing.append(data)
+        return 0
+
+    def flush(self) -> int:
+        if not self.outgoing:
+            return 0
+        outgoing, self.outgoing = self.outgoing, []
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
         return 0
 
     def pause_reading(self) -> int:
@@ -457,6 +478,7 @@ class Downstream(Client):
 
     def upstream_closed(self) -> int:
         if self.transport is not None:
+            self.flush()
             self.transport.close()
         return 0
 

@@ -21,6 +21,8 @@ from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 cdef class Client(Timed):
     cdef ProxyContext context
     cdef int send(self, bytes data) except -1
+    cdef int send_later(self, bytes data) except -1
+    cdef int flush(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int exchange_done(self, Exchange exchange, bint keep) except -1
@@ -79,6 +81,7 @@ cdef class Exchange(ResponseHandler):
     cdef int _open_copies(self) except -1
     cdef int request_data(self, bytes data) except -1
     cdef int request_end(self) except -1
+    cdef int request_fed(self) except -1
     cdef int _feed(self, bytes data, Py_ssize_t size) except -1
     cdef int _end_copies(self) except -1
     cdef int _abort_copies(self) except -1
@@ -98,6 +101,7 @@ cdef class Exchange(ResponseHandler):
 
 cdef int feed_copy(Copy copy, bytes data, Py_ssize_t size) except -1
 cdef int end_copy(Copy copy) except -1
+cdef int flush_copy(Copy copy) except -1
 cdef int abort_copy(Copy copy) except -1
 cdef Copy open_copy(Mirror mirror, Exchange exchange)
 cdef int refuse_copy(Mirror mirror, Request request, int reason) except -1

@@ -63,6 +63,14 @@ class Client(Timed):
         """Write to the client."""
         return 0
 
+    def send_later(self, data: bytes) -> int:
+        """Write to the client with ``flush``: each write is a system call."""
+        return 0
+
+    def flush(self) -> int:
+        """Write what waits."""
+        return 0
+
     def pause_reading(self) -> int:
         """No more of the request for now."""
         return 0
@@ -252,6 +260,17 @@ class Exchange(ResponseHandler):
         self._end_copies()
         return self._maybe_done()
 
+    def request_fed(self) -> int:
+        """All of what was read of the request in one go has been handed over."""
+        if self.body != NO_BODY and not self.over:
+            connection = self.connection
+            if connection is not None:
+                connection.flush()
+            if self.copies is not None:
+                for copy in self.copies:
+                    flush_copy(copy)
+        return 0
+
     def _end_copies(self) -> int:
         if self.copies is not None:
             for copy in self.copies:
@@ -301,7 +320,8 @@ class Exchange(ResponseHandler):
             return self.member.pool.give_back(connection)
         assert self.head is not None
         self.connection = connection
-        connection.send(self, self.head.data, self.method == b"HEAD")
+        more = self.body != NO_BODY
+        connection.send(self, self.head.data, self.method == b"HEAD", more)
         if self.waiting:
             for data in self.waiting:
                 connection.write(data)
@@ -362,7 +382,7 @@ class Exchange(ResponseHandler):
         elif self.http10:
             option = b"keep-alive"
         with_length = body == LENGTH or (body == NO_BODY and self.status != 204)
-        return self.client.send(
+        return self.client.send_later(
             write_response(
                 self.status, connection.reason, connection.fields, with_length, self.chunked, option
             )
@@ -374,7 +394,10 @@ class Exchange(ResponseHandler):
             self.client.context.wheel.arm(self.connection, self.client.context.idle_timeout)
         if self.chunked:
             data = b"%b%b\r\n" % (chunk_head(len(data)), data)
-        return self.client.send(data)
+        return self.client.send_later(data)
+
+    def received(self) -> int:
+        return self.client.flush()
 
     def response_end(self, connection: UpstreamConnection) -> int:
         if self.tunnel:
@@ -382,7 +405,7 @@ class Exchange(ResponseHandler):
             self._release(False)
             return self._done(False)
         if self.chunked:
-            self.client.send(
+            self.client.send_later(
                 write_trailers(connection.fields if connection.body == CHUNKED else None)
             )
         self.responded = True
@@ -564,6 +587,11 @@ def end_copy(copy: Copy) -> int:
     return copy.end()
 
 
+def flush_copy(copy: Copy) -> int:
+    """``copy.flush()``."""
+    return copy.flush()
+
+
 def abort_copy(copy: Copy) -> int:
     """``copy.client_gone()``."""
     return copy.client_gone()
@@ -582,7 +610,9 @@ def action_of(action: Any) -> RouteAction:
 def open_copy(mirror: Mirror, exchange: Exchange) -> Copy | None:
     """A copy of the exchange's request, where this mirror makes one."""
     assert exchange.request is not None and exchange.head is not None
-    length = exchange.fields.content_length if exchange.body != CHUNKED else -1
+    length = 0
+    if exchange.body != NO_BODY:
+        length = -1 if exchange.body == CHUNKED else exchange.fields.content_length
     return mirror.open(
         exchange.request, exchange.head, exchange.host, length, exchange.upgrade is not None
     )

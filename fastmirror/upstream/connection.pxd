@@ -13,6 +13,7 @@ cdef class ResponseHandler:
     cdef int response_end(self, UpstreamConnection connection) except -1
     cdef int switched(self, UpstreamConnection connection, bytes rest) except -1
     cdef int failed(self, UpstreamConnection connection, int kind, str reason) except -1
+    cdef int received(self) except -1
     cdef int write_paused(self, bint paused) except -1
 
 
@@ -28,6 +29,7 @@ cdef class UpstreamConnection(Timed):
     cdef object parser
     cdef ResponseHandler handler        # None: idle
     # The exchange under way.
+    cdef bytes unsent                   # a head that waits for the body behind it
     cdef bint to_head                   # the request was HEAD
     cdef readonly bint started          # a byte of the response has come
     cdef readonly int status
@@ -44,8 +46,11 @@ cdef class UpstreamConnection(Timed):
     cdef bint tunnel
     cdef readonly bint writing_paused
 
-    cdef int send(self, ResponseHandler handler, bytes head, bint to_head) except -1
+    cdef int send(
+        self, ResponseHandler handler, bytes head, bint to_head, bint more) except -1
+    cdef int flush(self) except -1
     cdef int write(self, bytes data) except -1
+    cdef int _write(self, bytes data) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1

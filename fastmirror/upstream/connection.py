@@ -74,6 +74,10 @@ class ResponseHandler:
         """The exchange failed; the connection is closed."""
         return 0
 
+    def received(self) -> int:
+        """All of what was read in one go has been handed over."""
+        return 0
+
     def write_paused(self, paused: bool) -> int:
         """The endpoint does not keep up with what is written, or does again."""
         return 0
@@ -104,6 +108,7 @@ class UpstreamConnection(Timed):
         self.handler: ResponseHandler | None = None
         self.fields = Fields()
         self.reason: bytes | None = None
+        self.unsent: bytes | None = None
         self.status = 0
         self.body = NO_BODY
         self.to_head = self.started = self.headed = self.ended = False
@@ -113,19 +118,40 @@ class UpstreamConnection(Timed):
 
     # -- for the handler
 
-    def send(self, handler: ResponseHandler, head: bytes, to_head: bool) -> int:
-        """Begin an exchange on this idle connection."""
+    def send(self, handler: ResponseHandler, head: bytes, to_head: bool, more: bool) -> int:
+        """Begin an exchange on this idle connection. ``more``: a body may be right behind, so
+        that the head waits for it, or for ``flush``: each write is a system call.
+        """
         self.handler = handler
         self.to_head = to_head
         self.started = self.headed = self.ended = self.reusable = False
         self.before_head = 0
         self.exchanges += 1
-        self.transport.write(head)
+        if more:
+            self.unsent = head
+        else:
+            self._write(head)
         return 0
 
     def write(self, data: bytes) -> int:
         """More of the request."""
-        self.transport.write(data)
+        if self.unsent is not None:
+            data = self.unsent + data
+            self.unsent = None
+        return self._write(data)
+
+    def flush(self) -> int:
+        """Send a head that waits."""
+        if self.unsent is not None:
+            head, self.unsent = self.unsent, None
+            self._write(head)
+        return 0
+
+    def _write(self, data: bytes) -> int:
+        # A transport that was closed in this very turn refuses a write with an exception; its
+        # handler hears of the end in the next.
+        if not self.transport.is_closing():
+            self.transport.write(data)
         return 0
 
     def pause_reading(self) -> int:
@@ -145,6 +171,7 @@ class UpstreamConnection(Timed):
     def close(self) -> int:
         """Let go of the handler and close at once: nothing that is still unsent is sent."""
         self.handler = None
+        self.unsent = None
         self.deadline = 0.0
         if self.transport is not None:
             self.transport.abort()
@@ -166,6 +193,7 @@ class UpstreamConnection(Timed):
             return
         if self.tunnel:
             handler.response_data(data)
+            handler.received()
             return
         self.started = True
         if not self.headed:
@@ -176,6 +204,7 @@ class UpstreamConnection(Timed):
             if self.handler is not None and self.status == 101:
                 self.tunnel = True
                 handler.switched(self, data[upgrade.args[0] :])
+                handler.received()
                 return
             self.excess = True
         except HttpParserError as error:
@@ -186,7 +215,10 @@ class UpstreamConnection(Timed):
             self.excess = True
         if self.ended:
             self._finish()
-        elif not self.headed and self.before_head > MAX_BEFORE_HEAD:
+            handler.received()
+            return
+        handler.received()
+        if not self.headed and self.before_head > MAX_BEFORE_HEAD:
             self._fail(PROTOCOL, "invalid answer: a head without end")
 
     def eof_received(self) -> bool:
@@ -199,6 +231,7 @@ class UpstreamConnection(Timed):
             if self.headed and self.body == UNTIL_CLOSE and error is None:
                 self.ended = True
                 self._finish()
+                handler.received()
             elif self.tunnel:
                 self.handler = None
                 handler.response_end(self)

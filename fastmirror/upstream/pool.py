@@ -124,8 +124,9 @@ def is_open(connection: UpstreamConnection) -> bool:
 
 
 def tell_connected(handler: ResponseHandler, connection: UpstreamConnection) -> int:
-    """``handler.connected(connection)``, with C types."""
-    return handler.connected(connection)
+    """``handler.connected(connection)``, with C types; nobody else is there to flush."""
+    handler.connected(connection)
+    return connection.flush()
 
 
 def tell_failed(handler: ResponseHandler, reason: str) -> int:
