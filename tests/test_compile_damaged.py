@@ -1,0 +1,70 @@
+"""Whatever the manifests, compiling them ends in rules or in one ManifestError."""
+
+from __future__ import annotations
+
+import yaml
+from compiling import BACKEND, ENTRY, GRANT, HR, ROUTE, RULE, SLICE, VS, WEB, WORKLOAD, compiled
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastmirror.manifests.source import ManifestError
+
+NASTY = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-2, 70_000),
+    st.floats(),
+    st.sampled_from(
+        ["", "x", "a b", "*", "/", "(", "\n", "é", "0", "web", "STATIC", "1s", "a" * 300]
+    ),
+    st.builds(list),
+    st.builds(dict),
+    st.builds(lambda: [None]),
+    st.builds(lambda: [[]]),
+    st.builds(lambda: {"": {}}),
+)
+SEEDS = [
+    WEB, SLICE, ENTRY + "  resolution: DNS\n", WORKLOAD, GRANT,
+    RULE + "  subsets: [{name: v1, labels: {a: b}}]\n",
+    VS + ROUTE + "    match: [{uri: {prefix: /}, headers: {a: {exact: b}}}]\n"
+    "    mirror: {host: web, subset: v1, port: {number: 80}}\n    mirrorPercentage: {value: 1.0}\n",
+    HR + BACKEND + "    matches: [{path: {value: /}, headers: [{name: a, value: b}]}]\n"
+    "    filters: [{type: RequestMirror, requestMirror: "
+    "{backendRef: {name: web, port: 80}, percent: 4}}]\n",
+]  # fmt: skip
+
+
+def places(data, path=()):
+    yield path
+    items = (
+        data.items()
+        if isinstance(data, dict)
+        else enumerate(data)
+        if isinstance(data, list)
+        else ()
+    )
+    for key, value in items:
+        yield from places(value, (*path, key))
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_a_damaged_manifest_is_rules_or_a_manifest_error(data):
+    documents = [yaml.safe_load(text) for text in SEEDS]
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(list(places(documents))[1:]))
+        parent = documents
+        for step in path[:-1]:
+            parent = parent[step]
+        parent[path[-1]] = data.draw(NASTY)
+    text = yaml.safe_dump_all(documents)
+    try:
+        rules, warnings = compiled(
+            text, lenient=data.draw(st.booleans()), dns=data.draw(st.booleans())
+        )
+    except ManifestError as error:
+        rules, lines = {"version": 1}, error.problems
+    else:
+        lines = [warning for warning in warnings if warning.startswith("f0")]
+    assert rules["version"] == 1
+    assert all(line.startswith("f0.yaml:") and "\n" not in line for line in lines), lines

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# What a machine needs before pip can do the rest: a Python with venv and headers, a C compiler,
+# and the programs that the demo, the tests or the benchmarks run. What is missing is installed
+# where apt-get can do it without asking; elsewhere this says what to install, and exits 1.
+#
+#   tools/bootstrap.sh demo|test|bench   prints the Python to use on stdout, all else on stderr
+#
+# PYTHON=... chooses another one.
+set -euo pipefail
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # Debian keeps nginx out of people's PATH
+
+programs=(make curl)
+case ${1-} in
+demo) ;;
+test) programs+=(nginx) ;;
+bench) programs+=(nginx wrk) ;;
+*)
+    echo "usage: $0 demo|test|bench" >&2
+    exit 2
+    ;;
+esac
+
+say() { echo "bootstrap: $*" >&2; }
+
+find_python() { # the first that can make a virtual environment, and compile for it
+    local name
+    for name in ${PYTHON:-python3.13 python3.12 python3.11 python3.14 python3 /usr/bin/python3}; do
+        "$name" - 2>/dev/null <<'EOF' && return
+import ensurepip, os, sys, sysconfig, venv
+assert sys.version_info >= (3, 11)
+assert os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h"))
+print(sys.executable)
+EOF
+    done
+    return 1
+}
+
+missing() { # Debian's names for what is not here, one a line
+    local program
+    find_python >/dev/null || printf '%s\n' python3 python3-venv python3-dev
+    command -v cc >/dev/null && [ -e /usr/include/stdlib.h ] || printf '%s\n' gcc libc6-dev
+    for program in "${programs[@]}"; do
+        command -v "$program" >/dev/null || echo "$program"
+    done
+}
+
+apt_install() {
+    local log policy=/usr/sbin/policy-rc.d as_root=()
+    log=$(mktemp)
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    if [ ! -e $policy ]; then # packages must not start their services: tests start their own nginx
+        trap '"${as_root[@]}" rm -f '$policy EXIT
+        printf '#!/bin/sh\nexit 101\n' | "${as_root[@]}" tee $policy >/dev/null
+        "${as_root[@]}" chmod 755 $policy
+    fi
+    if ! {
+        "${as_root[@]}" apt-get update
+        "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
+            apt-get install -y --no-install-recommends "$@"
+    } >"$log" 2>&1; then
+        tail -n 20 "$log" >&2
+        say "apt-get could not install $*"
+    fi
+    rm -f "$log"
+}
+
+can_install() {
+    command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
+}
+
+if [ -n "${PYTHON-}" ] && ! find_python >/dev/null; then
+    say "PYTHON=$PYTHON is no Python 3.11 or newer with venv and headers"
+    exit 1
+fi
+mapfile -t lacking < <(missing)
+if [ ${#lacking[@]} -gt 0 ] && can_install; then
+    say "installing ${lacking[*]} (about a minute)"
+    apt_install "${lacking[@]}"
+    mapfile -t lacking < <(missing)
+fi
+if [ ${#lacking[@]} -gt 0 ]; then
+    say "please install (Debian's names): ${lacking[*]}"
+    case ${lacking[*]} in *python3*) say "Python must be 3.11 or newer; PYTHON=/path/to/it chooses one" ;; esac
+    exit 1
+fi
+find_python
