@@ -169,9 +169,12 @@ def _check(arguments: list[str]) -> int:
 
 
 def _is_manifest(path: str) -> bool:
-    """A YAML or JSON file whose first document says its kind; rules say their version."""
+    """A folder, or a YAML or JSON file whose documents say their kind; rules say their version."""
+    import os
     import re
 
+    if os.path.isdir(path):
+        return True
     if not path.endswith((".yaml", ".yml", ".json")):
         return False
     try:
@@ -179,7 +182,7 @@ def _is_manifest(path: str) -> bool:
             text = file.read(1 << 20)
     except OSError:
         return False  # which load_rules says better
-    return re.search(r'(?m)^\s*"?(apiVersion|kind)"?\s*:', text) is not None
+    return re.search(r'(?m)^(apiVersion|kind|\s*\{?\s*"apiVersion")\s*:', text) is not None
 
 
 def _show(arguments: list[str]) -> int:
@@ -192,7 +195,7 @@ def _show(arguments: list[str]) -> int:
         print(error, file=sys.stderr)
         return 1
     except ImportError:
-        print("fastmirror: YAML needs PyYAML: pip install 'fastmirror[yaml]'", file=sys.stderr)
+        print("fastmirror: YAML needs PyYAML: pip install PyYAML", file=sys.stderr)
         return 1
     return 0
 

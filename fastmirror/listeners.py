@@ -100,6 +100,6 @@ def raise_descriptor_limit() -> None:
 
 def unlink_unix(options: Options) -> None:
     """Take the names of our Unix sockets out of the file system."""
-    for address in options.listen:
-        if address.is_unix and os.path.exists(address.host):
+    for address in (*options.listen, options.admin):
+        if address is not None and address.is_unix and os.path.exists(address.host):
             os.unlink(address.host)

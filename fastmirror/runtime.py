@@ -81,6 +81,7 @@ class Runtime:
         )
         self.clusters: tuple[ClusterSet, ClusterSet] | None = None
         self.mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
+        self.former: list[Mirror] = []  # of earlier documents, with copies still under way
 
     def apply(self, rules: Rules) -> None:
         """Put a valid document in force for the requests that come from now on."""
@@ -98,6 +99,8 @@ class Runtime:
             entry.action = action
         # Nothing above has changed what is in force; nothing below can fail.
         self.context.table = table
+        kept = {id(mirror) for _, _, mirror in mirrors.values()}
+        self.former = [mirror for mirror in self._all_mirrors() if id(mirror) not in kept]
         self.mirrors = mirrors
         old, self.clusters = self.clusters, (primaries, shadows)
         for clusters in old or ():
@@ -154,16 +157,19 @@ class Runtime:
         """Wait until every name was asked for once, at most so long."""
         await self.resolver.first_answers(timeout)
 
-    def stop_copies(self, for_good: bool) -> None:
+    def _all_mirrors(self) -> list[Mirror]:
+        """Those of the rules in force, and former ones that still have copies."""
+        mirrors = [mirror for _, _, mirror in self.mirrors.values()]
+        return mirrors + [mirror for mirror in self.former if mirror.pending()]
+
+    def stop_copies(self) -> None:
         """Give up every copy: mirroring was switched off, or the process stops."""
-        for _, _, mirror in self.mirrors.values():
+        for mirror in self._all_mirrors():
             mirror.stop(OFF, FAILED_SHUTDOWN)
-        if for_good:
-            self.mirrors = {}
 
     def copies(self) -> int:
         """How many copies wait or are in flight."""
-        return sum(mirror.pending() for _, _, mirror in self.mirrors.values())
+        return sum(mirror.pending() for mirror in self._all_mirrors())
 
     def close(self) -> None:
         """Close every idle connection and stop every timer."""

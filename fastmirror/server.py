@@ -99,6 +99,7 @@ class Server:
         """Read the rules again; the error, and everything as it was, or None."""
         async with self.reloading:
             loop = asyncio.get_running_loop()
+            self.watch.changed()  # what is read now is not a change later
             try:
                 # Reading and validating take time: not in the loop that serves.
                 rules = await loop.run_in_executor(None, load_rules, self.options.rules)
@@ -122,7 +123,6 @@ class Server:
 
     def _spawn_reload(self) -> None:
         async def reload() -> None:
-            self.watch.changed()  # what is read now is not a change later
             await self.reload()
 
         self._spawn(asyncio.get_running_loop().create_task(reload()))

@@ -41,7 +41,10 @@ class Worker:
             self.log = LogWriter(self.options.access_log)
             self.log.start()
             self.context.access_log = AccessLog(
-                self.log, self.options.access_log_format, self.context.counts
+                self.log,
+                self.options.access_log_format,
+                self.context.counts,
+                self.options.x_forwarded_for,
             )
 
     async def apply(self, rules: Rules) -> None:
@@ -65,7 +68,7 @@ class Worker:
     def mirroring_switched(self, off: bool) -> None:
         """The switch was set; what is under way stops too."""
         if off:
-            self.runtime.stop_copies(False)
+            self.runtime.stop_copies()
 
     def reopen_logs(self) -> None:
         """After a rotation."""
@@ -82,7 +85,7 @@ class Worker:
             client.drain()  # type: ignore[attr-defined]
         while self.loop.time() < deadline and (self.context.clients or self.runtime.copies()):
             await asyncio.sleep(0.02)
-        self.runtime.stop_copies(True)
+        self.runtime.stop_copies()
         for client in list(self.context.clients):
             client.cut()  # type: ignore[attr-defined]
         self.drained = True

@@ -69,7 +69,7 @@ def read_documents(text: str, source: str) -> list[Document]:
     try:
         import yaml
     except ImportError:
-        raise YamlError("reading YAML needs PyYAML: pip install 'fastmirror[yaml]'") from None
+        raise YamlError("reading YAML needs PyYAML: pip install PyYAML") from None
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     builder = _Builder(source)
     take: dict[type, Callable[[Any], None]] = {

@@ -20,6 +20,7 @@ from fastmirror.counts import WorkerCounts
 if TYPE_CHECKING:
     from fastmirror.mirror.copy import Copy
     from fastmirror.proxy.exchange import Exchange
+    from fastmirror.rules.request import Request
 
 MAX_WAITING = 65536  # lines
 
@@ -96,10 +97,18 @@ def _text(value: bytes | None) -> str:
 class AccessLog:
     """Makes the lines: Envoy's default text format, or JSON with Istio's key names."""
 
-    def __init__(self, writer: LogWriter, form: str, counts: WorkerCounts) -> None:
+    def __init__(self, writer: LogWriter, form: str, counts: WorkerCounts, append: bool) -> None:
         self.writer = writer
         self.json = form == "json"
         self.counts = counts
+        self.append = append  # the client's address to x-forwarded-for
+
+    def _forwarded(self, request: Request | None) -> str:
+        """x-forwarded-for as the primary got it."""
+        if request is None:
+            return "-"
+        addresses = [request.fields.forwarded_for, request.source_ip if self.append else None]
+        return _text(b", ".join(each for each in addresses if each))
 
     def exchange(self, exchange: Exchange) -> None:
         """A request has ended."""
@@ -118,7 +127,7 @@ class AccessLog:
                 "bytes_sent": exchange.bytes_out,
                 "duration": int((ended - exchange.began) * 1000),
                 "upstream_service_time": int(waited * 1000) if waited >= 0 else None,
-                "x_forwarded_for": _text(fields.forwarded_for),
+                "x_forwarded_for": self._forwarded(request),
                 "user_agent": _text(fields.get(b"user-agent")),
                 "request_id": _text(fields.request_id),
                 "authority": _text(exchange.host),
@@ -149,7 +158,7 @@ class AccessLog:
                     "bytes_sent": copy.answer_bytes(),
                     "duration": int(duration * 1000),
                     "upstream_service_time": None,
-                    "x_forwarded_for": _text(fields.forwarded_for),
+                    "x_forwarded_for": self._forwarded(request),
                     "user_agent": _text(fields.get(b"user-agent")),
                     "request_id": _text(fields.request_id),
                     "authority": _text(copy.host()),

@@ -154,11 +154,6 @@ class Downstream(Client):
                     break
                 self._parse(view[at : at + PIECE])
         if self.in_head:
-            self.head_bytes += size
-            if self.head_bytes > self.context.max_header_bytes + self.context.max_uri + PIECE:
-                self._refuse(431, "-", "the header fields are too large")
-            elif self.head_bytes == size:
-                self.context.wheel.arm(self, self.context.head_timeout)
             return 0
         receiving = self.receiving
         if receiving is not None:
@@ -179,6 +174,13 @@ class Downstream(Client):
             else:
                 report_unexpected(error)
                 self._refuse(400, "DPE", f"not a valid request: {error}")
+        if self.in_head:
+            begun = self.head_bytes == 0
+            self.head_bytes += len(data)
+            if begun:
+                self.context.wheel.arm(self, self.context.head_timeout)
+            elif self.head_bytes > self.context.max_header_bytes + self.context.max_uri + PIECE:
+                self._refuse(431, "-", "the header fields are too large")
         return 0
 
     def on_message_begin(self) -> None:
@@ -311,7 +313,8 @@ class Downstream(Client):
         if self.current is None and not self.writing_paused:
             self.current = exchange
             if exchange.upgrade is not None:
-                self.paused_by_line = True
+                self.paused_by_line = True  # whose bytes these are, the answer decides
+                self._switch_reading()
             self.deadline = 0.0
             exchange.begin()
             return 0
@@ -328,10 +331,7 @@ class Downstream(Client):
         self.refused = True
         receiving, self.receiving = self.receiving, None
         if receiving is not None and not self.in_head:
-            if receiving is self.current:
-                return receiving.bad_body(text)
-            receiving.refuse(status, flags, text)
-            return 0
+            return receiving.bad_body(text)
         self.in_head = False
         exchange = Exchange(self, b"-", self.fields, None, b"", False, NO_BODY, None)
         exchange.refuse(status, flags, text)

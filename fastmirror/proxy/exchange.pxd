@@ -78,7 +78,7 @@ cdef class Exchange(ResponseHandler):
     cdef int begin(self) except -1
     cdef int _route(self) except -1
     cdef int _dispatch(self) except -1
-    cdef int _open_copies(self) except -1
+    cdef int _open_copies(self, bytes early) except -1
     cdef int request_data(self, bytes data) except -1
     cdef int request_end(self) except -1
     cdef int request_fed(self) except -1

@@ -187,9 +187,10 @@ class Exchange(ResponseHandler):
             context.request_id,
             self.upgrade,
         )
+        early = self.waiting  # of a pipelined request's body, which came before its turn
         self._dispatch()
         if action.mirrors:
-            self._open_copies()
+            self._open_copies(b"".join(early) if early else None)
         return 0
 
     def _dispatch(self) -> int:
@@ -203,7 +204,7 @@ class Exchange(ResponseHandler):
         self.connecting = True
         return pool.connect(self, self.client.context.connect_timeout)
 
-    def _open_copies(self) -> int:
+    def _open_copies(self, early: bytes | None) -> int:
         assert self.action is not None
         for mirror in self.action.mirrors:
             copy = open_copy(mirror, self)
@@ -213,8 +214,8 @@ class Exchange(ResponseHandler):
                 if self.copies is None:
                     self.copies = []
                 self.copies.append(copy)
-                if self.waiting:  # a pipelined request's body came before its turn
-                    feed_copy(copy, b"".join(self.waiting), self.bytes_in)
+                if early is not None:
+                    feed_copy(copy, early, self.bytes_in)
         return 0
 
     def request_data(self, data: bytes) -> int:
@@ -299,6 +300,12 @@ class Exchange(ResponseHandler):
         """The body is not framed right, or larger (no text) than allowed."""
         if self.over:
             return 0
+        if not self.begun:  # an earlier request's answer comes first
+            self.waiting = []
+            self.whole = True
+            if text:
+                return self.refuse(400, "DPE", text)
+            return self.refuse(413, "-", "the body is too large")
         self._abort_copies()
         self._release(False)
         if self.answered:
@@ -390,8 +397,11 @@ class Exchange(ResponseHandler):
 
     def response_data(self, data: bytes) -> int:
         self.bytes_out += len(data)
-        if self.connection is not None and not self.tunnel:
-            self.client.context.wheel.arm(self.connection, self.client.context.idle_timeout)
+        if self.action is not None and not self.action.timeout and not self.tunnel:
+            # With a timeout, it bounds the whole of the answer, as in Envoy.
+            connection = self.connection
+            if connection is not None:
+                self.client.context.wheel.arm(connection, self.client.context.idle_timeout)
         if self.chunked:
             data = b"%b%b\r\n" % (chunk_head(len(data)), data)
         return self.client.send_later(data)
@@ -426,6 +436,7 @@ class Exchange(ResponseHandler):
         if rest:
             self.response_data(rest)
         connection.deadline = 0.0
+        self.client.context.counts.tunnel(0)
         return self.client.become_tunnel()
 
     def failed(self, connection: UpstreamConnection, kind: int, reason: str) -> int:

@@ -96,6 +96,8 @@ class _Validator:
                 hint = "" if service.hosts is not None else " (or give hosts)"
                 self._add(at, f"{error}{hint}")
                 continue
+            if pattern == "*":
+                self._add(at, 'expected a name or "*.suffix": "*" is for routes')
             if owners.setdefault(pattern, service.name) != service.name:
                 self._add(at, f'"{host}" is already a host of service "{owners[pattern]}"')
         if isinstance(service.balance, HashBalance):
