@@ -2,7 +2,7 @@
 
 VENV := .venv
 BIN := $(VENV)/bin
-export PATH := $(PATH):/usr/local/sbin:/usr/sbin:/sbin
+export PATH := $(CURDIR)/$(BIN):$(PATH):/usr/local/sbin:/usr/sbin:/sbin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DIST_EXTRA_CONFIG := $(CURDIR)/tools/build.cfg
 

@@ -140,9 +140,12 @@ cdef class Fields:
         elif kind == UPGRADE:
             self.upgrade = value
         elif kind == EXPECT:
-            self.expect = True
+            # The one expectation there is (RFC 9110 section 10.1.1); others are not made up.
+            self.expect = self.expect or length == 12 and _is(text, b"100-continue", 12)
         elif kind == TE:
-            self.te_trailers = b"trailers" in value.lower()
+            for coding in value.lower().split(b","):
+                if coding.strip(b" \t") == b"trailers":
+                    self.te_trailers = True
         elif kind == REQUEST_ID:
             if self.request_id is None and length:
                 self.request_id = value
@@ -292,6 +295,8 @@ cpdef RequestHead write_request(
         name = <bytes>fields.items[i]
         kind = kind_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
         if kind == OTHER or kind == REQUEST_ID or kind == COPY_MARKER:
+            if kind == REQUEST_ID and request_id and fields.request_id is None:
+                continue  # an empty one: another is made
             if not _dropped(fields, name):
                 _put_field(name, <bytes>fields.items[i + 1])
         elif kind == TRAILER and fields.chunked:

@@ -33,4 +33,4 @@ cdef class WorkerCounts:
 
     cdef int connection(self, int side, int change) except -1
     cdef int tunnel(self, int kind) except -1
-    cdef int access_lines_lost(self) except -1
+    cpdef int access_lines_lost(self) except -1

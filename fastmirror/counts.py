@@ -129,9 +129,17 @@ class SharedCounts:
         region = self.regions[0]
         region.add(slot, value - region.get(slot))
 
-    def clear_gauges(self, index: int) -> None:
-        """A worker is gone: none of its connections is open any more."""
+    def worker_died(self, index: int, slots: SlotMap) -> None:
+        """None of its connections is open any more, and what it had in flight has failed. (What
+        waited in its queues was never counted as matched.)
+        """
         region = self.regions[index]
+        for key, base in slots.bases.items():
+            if key[0] == "mirror":
+                ended = sum(region.get(base + at) for at in range(MIRROR_SENT))
+                in_flight = region.get(base + MIRROR_SENT) - ended
+                region.add(base + MIRROR_FAILED + FAILED_SHUTDOWN, in_flight)
+                region.add(base + MIRROR_BUFFERED, -region.get(base + MIRROR_BUFFERED))
         for slot in range(GLOBAL_CONNECTIONS, GLOBAL_CONNECTIONS + len(SIDES)):
             region.add(slot, -region.get(slot))
 

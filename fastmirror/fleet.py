@@ -224,7 +224,7 @@ class _Member:
         assert self.process is not None
         code = await self.process.wait()
         self.process = self.reader = self.writer = None
-        self.fleet.shared.clear_gauges(self.index)
+        self.fleet.shared.worker_died(self.index, self.fleet.slots)
         while not self.fleet.draining:
             _logger.error("worker %d ended with %s: starting it again", self.index, code)
             await asyncio.sleep(RESTART_PAUSE)

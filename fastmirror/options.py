@@ -176,11 +176,13 @@ def read_options(
     Raises OptionError.
     """
     values: dict[str, Any] = {}
-    listen = arguments.listen or environment.get("FASTMIRROR_LISTEN", "").split()
+    listen, origin = arguments.listen, "--listen"
+    if not listen:
+        listen, origin = environment.get("FASTMIRROR_LISTEN", "").split(), "FASTMIRROR_LISTEN"
     try:
         values["listen"] = [_listen(text) for text in listen]
     except ValueError as error:
-        raise OptionError(f"--listen: {error}") from None
+        raise OptionError(f"{origin}: {error}") from None
     for name, (parse, _, _) in _OPTIONS.items():
         text, origin = getattr(arguments, name), flag(name)
         if text is None:

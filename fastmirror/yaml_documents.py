@@ -100,6 +100,27 @@ def read_documents(text: str, source: str) -> list[Document]:
     return builder.documents
 
 
+def write_document(data: Any) -> str:
+    """A plain document as YAML that ``read_documents`` reads as the same document.
+
+    Raises YamlError where there is no PyYAML.
+    """
+    try:
+        import yaml
+    except ImportError:
+        raise YamlError("writing YAML needs PyYAML: pip install PyYAML") from None
+
+    class Dumper(yaml.SafeDumper):
+        """Quotes what would be read as a number or a merge key, by whatever version of YAML."""
+
+    def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
+        quoted = value == "<<" or not value or not isinstance(_resolve(value), str)
+        return dumper.represent_scalar(_TAG + "str", value, style='"' if quoted else None)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
 @dataclass(slots=True)
 class _Open:
     """A container whose end has not come yet."""
@@ -119,6 +140,7 @@ class _Builder:
         self.source = source
         self.line = 1
         self.documents: list[Document] = []
+        self.plain = False  # whether the last scalar stood without quotes
         self.start()
 
     def start(self, _event: Any = None) -> None:
@@ -136,6 +158,7 @@ class _Builder:
 
     def scalar(self, event: Any) -> None:
         result, tag = event.value, event.tag
+        self.plain = bool(event.implicit[0])
         if tag is None:
             if event.implicit[0]:  # plain, not quoted
                 result = _resolve(result)
@@ -197,7 +220,7 @@ class _Builder:
         if not isinstance(value, str):
             what = "a mapping or list" if isinstance(value, dict | list) else repr(value)
             raise self.error(f"a key must be a string, not {what}")
-        if value == "<<":
+        if value == "<<" and self.plain:
             raise self.error("merge keys (<<) are not supported")
         if value in lines:
             raise self.error(f"duplicate key {value!r} (first on line {lines[value]})")

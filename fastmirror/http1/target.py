@@ -4,6 +4,7 @@ that is forwarded and compared; what has no such form is a ValueError with the c
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 # RFC 3986 section 3.2.2, without user information; an IP literal in brackets.
@@ -63,7 +64,16 @@ def normal_host(host: bytes) -> bytes:
     if match is None or (match[2] and int(match[2]) > 65535):
         raise ValueError("the Host is not valid")
     name = match[1].lower()
+    if name.startswith(b"["):
+        _check_ipv6(name[1:-1])
     return name[:-1] if name.endswith(b".") and len(name) > 1 else name
+
+
+def _check_ipv6(literal: bytes) -> None:
+    try:
+        ipaddress.IPv6Address(literal.decode())
+    except ValueError:
+        raise ValueError("the Host is not valid") from None
 
 
 def split_port(host: bytes) -> tuple[bytes, bytes]:

@@ -40,6 +40,8 @@ from fastmirror.upstream.connection import (
 # What the end of a copy says about its shadow.
 HEALTH_UNKNOWN, HEALTH_GOOD, HEALTH_BAD = range(3)
 
+MAX_HEADS = 1 << 18  # bytes of heads and framing that are read beyond max_response
+
 # The states of a copy. Literals below, where they are compared on the hot path.
 QUEUED, CONNECTING, ACTIVE, DONE = range(4)
 
@@ -208,6 +210,12 @@ class Copy(ResponseHandler):
         connection = self.connection
         if self.answer_size > self.mirror.max_response and connection is not None:
             return self._complete(connection, False)
+        return 0
+
+    def received(self) -> int:
+        connection = self.connection
+        if connection is not None and connection.wire > self.mirror.max_response + MAX_HEADS:
+            return self._complete(connection, False)  # framing alone can be without end
         return 0
 
     def response_end(self, connection: UpstreamConnection) -> int:

@@ -37,5 +37,6 @@ cdef class Mirror(CopyOwner):
     cdef int next_from_queue(self) except -1
 
 
-cdef int stop_copy(Copy copy, int drop_reason, int failure_kind) except -1
+cdef int drop_copy(Copy copy, int reason) except -1
+cdef int abandon_copy(Copy copy, int kind) except -1
 cdef Copy as_copy(object item)

@@ -206,6 +206,9 @@ class Mirror(CopyOwner):
             copy = as_copy(self.queue.pop())
             if copy is None:
                 break
+            if self.control.off():
+                copy.drop(OFF)
+                continue
             if self.breaker.refuses():
                 copy.drop(BREAKER)
                 continue
@@ -220,8 +223,11 @@ class Mirror(CopyOwner):
 
     def stop(self, drop_reason: int, failure_kind: int) -> None:
         """Give up every copy, those that wait for one reason and those sent for another."""
-        for copy in list(self.live):
-            stop_copy(copy, drop_reason, failure_kind)
+        copies = list(self.live)
+        for copy in copies:  # first those that wait, or the others' ends would send them
+            drop_copy(copy, drop_reason)
+        for copy in copies:
+            abandon_copy(copy, failure_kind)
 
 
 def as_copy(item: Any) -> Copy | None:
@@ -229,8 +235,11 @@ def as_copy(item: Any) -> Copy | None:
     return item  # type: ignore[no-any-return]
 
 
-def stop_copy(copy: Copy, drop_reason: int, failure_kind: int) -> int:
-    """With a C type: as ``Mirror.stop``, for one."""
-    if copy.state == 0:
-        return copy.drop(drop_reason)
-    return copy.abandon(failure_kind) if copy.state != 3 else 0
+def drop_copy(copy: Copy, reason: int) -> int:
+    """Drop a copy if it waits."""
+    return copy.drop(reason) if copy.state == 0 else 0
+
+
+def abandon_copy(copy: Copy, kind: int) -> int:
+    """Abandon a copy if it was sent and has not ended."""
+    return copy.abandon(kind) if copy.state in (1, 2) else 0

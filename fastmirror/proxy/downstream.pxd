@@ -16,7 +16,9 @@ cdef class Downstream(Client):
     cdef Exchange receiving
     cdef Exchange latest
     cdef bint in_head
-    cdef long long head_bytes
+    cdef bint head_timed
+    cdef long long unframed             # bytes since the head's start, or the body's last
+    cdef long long unsent               # when it was last looked at, in lingering
     cdef bint refused                   # nothing more is read as requests
     # The line of exchanges: the one that is served, those that wait, bytes not yet parsed.
     cdef Exchange current
@@ -42,6 +44,7 @@ cdef class Downstream(Client):
     cdef int _next(self) except -1
     cdef int _read_on(self) except -1
     cdef int _linger(self) except -1
+    cdef int _give_up(self) except -1
     cdef int _close(self) except -1
     cdef Exchange _exchange(self)
     cdef int _upgraded(self, bytes rest) except -1

@@ -25,6 +25,7 @@ from fastmirror.upstream.connection import report_unexpected
 
 LINE = 16  # pipelined requests that wait parsed
 PIECE = 16384  # bytes that are parsed at a time, while heads may come
+NEVER = 1 << 62
 LINGER = 2.0  # seconds for a client to take its last answer
 
 
@@ -48,13 +49,14 @@ class Downstream(Client):
         self.url = b""
         self.receiving: Exchange | None = None
         self.latest: Exchange | None = None
-        self.in_head = False
-        self.head_bytes = 0
+        self.in_head = self.head_timed = False
+        self.unframed = 0
         self.refused = False
         self.current: Exchange | None = None
         self.waiting: deque[Exchange] | None = None
         self.unread: list[bytes] = []
         self.outgoing: list[bytes] = []
+        self.unsent = NEVER
         self.paused_by_upstream = self.paused_by_line = self.reading_paused = False
         self.writing_paused = self.tunnel = self.lingering = self.half_closed = False
         self.raw_host: bytes | None = None
@@ -117,6 +119,8 @@ class Downstream(Client):
 
     def resume_writing(self) -> None:
         self.writing_paused = False
+        if self.lingering:
+            self.context.wheel.arm(self, LINGER)
         current = self.current
         if current is not None:
             current.client_paused(False)
@@ -126,7 +130,7 @@ class Downstream(Client):
     def expired(self) -> int:
         """Nothing came for too long."""
         if self.lingering or (self.current is None and not self.in_head):
-            return self._close()
+            return self._give_up()
         if self.in_head and self.current is not None:
             return self.context.wheel.arm(self, self.context.head_timeout)  # our own delay
         if self.in_head:
@@ -162,6 +166,9 @@ class Downstream(Client):
         return 0
 
     def _parse(self, data: Any) -> int:
+        if self.lingering or self.parser is None:
+            return 0
+        self.unframed += len(data)
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -174,20 +181,21 @@ class Downstream(Client):
             else:
                 report_unexpected(error)
                 self._refuse(400, "DPE", f"not a valid request: {error}")
-        if self.in_head:
-            begun = self.head_bytes == 0
-            self.head_bytes += len(data)
-            if begun:
-                self.context.wheel.arm(self, self.context.head_timeout)
-            elif self.head_bytes > self.context.max_header_bytes + self.context.max_uri + PIECE:
-                self._refuse(431, "-", "the header fields are too large")
+        if self.in_head and not self.head_timed:
+            self.head_timed = True
+            self.context.wheel.arm(self, self.context.head_timeout)
+        if self.unframed > self.context.max_header_bytes + self.context.max_uri + PIECE and (
+            self.in_head or self.receiving is not None
+        ):
+            self._refuse(431, "-", "the header or trailer fields are too large")
         return 0
 
     def on_message_begin(self) -> None:
         self.fields = Fields()
         self.url = b""
         self.in_head = True
-        self.head_bytes = 0
+        self.head_timed = False
+        self.unframed = 0
 
     def on_url(self, url: bytes) -> None:
         self.url = self.url + url if self.url else url
@@ -196,7 +204,8 @@ class Downstream(Client):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_head:
-            assert self.receiving is not None
+            if self.receiving is None:
+                return
             if self.receiving.trailers is None:
                 self.receiving.trailers = Fields()
             self.fields = self.receiving.trailers
@@ -216,6 +225,7 @@ class Downstream(Client):
         self._take(exchange)
 
     def on_body(self, data: bytes) -> None:
+        self.unframed = 0
         receiving = self.receiving
         if receiving is not None:
             receiving.request_data(data)
@@ -326,7 +336,7 @@ class Downstream(Client):
 
     def _refuse(self, status: int, flags: str, text: str) -> int:
         """What comes in is no request that can be served: say so, in its turn, and close."""
-        if self.refused:
+        if self.refused or self.lingering:
             return 0
         self.refused = True
         receiving, self.receiving = self.receiving, None
@@ -356,6 +366,8 @@ class Downstream(Client):
         """
         if self.writing_paused:
             self.paused_by_line = True
+            self.unsent = NEVER
+            self.context.wheel.arm(self, self.context.idle_timeout)
             return self._switch_reading()
         if self.waiting:
             exchange = as_exchange(self.waiting.popleft())
@@ -399,8 +411,20 @@ class Downstream(Client):
             self.transport.close()
         elif self.transport.can_write_eof():
             self.transport.write_eof()
-        self.context.wheel.arm(self, LINGER)
+        self.unsent = NEVER
+        wait = self.context.idle_timeout if self.writing_paused else LINGER
+        self.context.wheel.arm(self, wait)
         return 0
+
+    def _give_up(self) -> int:
+        """Nothing happens any more: close, unless the client still takes what is unsent."""
+        if self.transport is None:
+            return 0
+        unsent = self.transport.get_write_buffer_size()
+        if 0 < unsent < self.unsent:
+            self.unsent = unsent
+            return self.context.wheel.arm(self, self.context.idle_timeout)
+        return self.reset() if unsent else self._close()
 
     def _close(self) -> int:
         if self.transport is not None:
@@ -422,7 +446,7 @@ class Downstream(Client):
         if self.outgoing:
             self.outgoing.append(data)
             return self.flush()
-        if self.transport is not None and not self.transport.is_closing():
+        if not self.lingering and self.transport is not None and not self.transport.is_closing():
             self.transport.write(data)
         return 0
 
@@ -434,6 +458,8 @@ class Downstream(Client):
         if not self.outgoing:
             return 0
         outgoing, self.outgoing = self.outgoing, []
+        if self.lingering:
+            return 0
         if self.transport is not None and not self.transport.is_closing():
             self.transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
         return 0

@@ -88,3 +88,19 @@ def parse_host_pattern(text: str) -> str:
     if _NAME.fullmatch(name) is None or len(name) > 253:
         raise ValueError(f'expected a host name, "*.suffix" or "*" without a port, got "{text}"')
     return text.lower().rstrip(".")
+
+
+def parse_host(text: str) -> str:
+    """A Host field's value as it is: a name or an IP address, and a port where there is one.
+
+    Raises ValueError.
+    """
+    name, colon, port = text.rpartition(":")
+    if not colon or text.endswith("]"):
+        name = text
+    elif not port.isascii() or not port.isdigit() or not 1 <= int(port) <= 65535:
+        raise ValueError(f'expected a host name, with a port or without, got "{text}"')
+    if name.startswith("*"):
+        raise ValueError(f'expected one host name, got "{text}"')
+    parse_host_pattern(name)
+    return text

@@ -4,10 +4,8 @@ text it compares with is made ready when rules load, not when a request comes.
 
 from __future__ import annotations
 
-import re
-
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
-from fastmirror.rules.regex import compile_regex
+from fastmirror.rules.regex import Pattern, compile_regex
 from fastmirror.rules.request import Request
 
 EXACT, PREFIX, REGEX, PRESENT, ABSENT, ELEMENTS = range(6)
@@ -17,7 +15,7 @@ class Condition:
     """One comparison."""
 
     def __init__(self, match: StringMatch) -> None:
-        self.pattern: re.Pattern[bytes] | None = None
+        self.pattern: Pattern | None = None
         self.text = b""
         present = match.present if isinstance(match, HeaderMatch) else None
         elements = match.path_separated_prefix if isinstance(match, PathMatch) else None
@@ -46,6 +44,8 @@ class Condition:
             return value.startswith(self.text)
         if self.kind == REGEX:
             assert self.pattern is not None
+            if len(value) > self.pattern.longest:
+                return False
             return self.pattern.fullmatch(value) is not None
         if self.kind == ELEMENTS:
             size = len(self.text)
@@ -60,7 +60,7 @@ class MatchBlock:
 
     def __init__(self, match: Match) -> None:
         self.path: Condition | None = None
-        if match.path is not None and match.path.prefix not in ("", "/"):
+        if match.path is not None and match.path.prefix != "":
             self.path = Condition(match.path)
         self.method: Condition | None = None
         if match.method is not None:

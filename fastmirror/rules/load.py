@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from fastmirror.rules.validate import Problem, validate
 
 MAX_FILE = 1 << 28  # bytes
 
-_AT = re.compile(r"(?s)(.*) - at `\$(.*)`")
+_AT = re.compile(r"(?s)(.*) - at (?:`?key`? in )?`\$(.*)`")
 
 
 class RulesError(ValueError):
@@ -61,7 +62,13 @@ def decode_rules(data: bytes, source: str) -> Rules:
     """
     raw = _decode(data, source)
     rules = convert_rules(raw, source)
-    problems = validate(rules)
+    try:
+        problems = validate(rules)
+        if not problems:
+            msgspec.msgpack.encode(rules)
+    except (UnicodeEncodeError, OverflowError) as error:
+        # Half a surrogate pair, or a number of more than 64 bits.
+        problems = [Problem("", f"cannot be written as it is: {error}")]
     if problems:
         raise RulesError(source, problems)
     return rules
@@ -168,7 +175,7 @@ def _with_keys(raw: dict[str, Any], path: str) -> str:
 
 def _fails(raw: dict[str, Any], path: str, reduced: dict[str, Any]) -> bool:
     """Whether the document is refused at ``path`` when that mapping is reduced."""
-    copy = msgspec.msgpack.decode(msgspec.msgpack.encode(raw))
+    copy = deepcopy(raw)
     target = _value_at(copy, path)
     target.clear()
     target.update(reduced)
@@ -191,12 +198,9 @@ def _value_at(raw: Any, path: str) -> Any:
 def encode_rules(rules: Rules, suffix: str = "") -> bytes:
     """The document in the form of a name's suffix, without what is default."""
     if suffix in (".yaml", ".yml"):
-        import yaml
+        from fastmirror.yaml_documents import write_document
 
-        text: str = yaml.safe_dump(
-            {"version": VERSION, **msgspec.to_builtins(rules)}, sort_keys=False, allow_unicode=True
-        )
-        return text.encode()
+        return write_document({"version": VERSION, **msgspec.to_builtins(rules)}).encode()
     if suffix == ".json":
         return msgspec.json.format(msgspec.json.encode(rules), indent=2) + b"\n"
     return msgspec.msgpack.encode(rules)

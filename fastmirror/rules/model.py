@@ -113,8 +113,8 @@ class Destination(Model, frozen=True):
 class Fraction(Model, frozen=True):
     """The Gateway API's Fraction: ``numerator / denominator`` of the requests."""
 
-    numerator: Annotated[int, Meta(ge=0)]
-    denominator: Annotated[int, Meta(ge=1)] = 100
+    numerator: Annotated[int, Meta(ge=0, le=1 << 53)]
+    denominator: Annotated[int, Meta(ge=1, le=1 << 53)] = 100
 
 
 class HostPolicy(Model, frozen=True):
@@ -146,7 +146,7 @@ class Mirror(Model, frozen=True):
     salt: str | None = None  # absent: "ROUTE/MIRROR"
     host: Literal["keep", "target"] | HostPolicy = HostPolicy(suffix="-shadow")
     methods: list[Name] | None = None  # absent: every method
-    rate: Annotated[float, Meta(gt=0)] | None = None  # copies a second, each worker's share
+    rate: Annotated[float, Meta(gt=0, le=1e9)] | None = None  # copies a second, each worker's share
     max_body: Size | None = None  # larger bodies are not copied
     max_in_flight: Count = 256
     max_queued: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024

@@ -10,36 +10,78 @@ import re._parser as sre_parser  # type: ignore[import-not-found]
 from typing import Any
 
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
+_REFUSED = {
+    sre.GROUPREF: "back-references are",
+    sre.GROUPREF_EXISTS: "conditionals are",
+    sre.ASSERT: "look-around is",
+    sre.ASSERT_NOT: "look-around is",
+    sre.ATOMIC_GROUP: "atomic groups are",
+    sre.POSSESSIVE_REPEAT: "possessive repeats are",
+}
+_MOST_REPEATS = 3
+_MOST_CHOICES = 16
+# Backtracking through k repeats takes up to n^k steps: longer values do not match.
+_LONGEST = (1 << 20, 1 << 20, 4096, 512)
 
 
-def _check_linear(parsed: Any, repeated: bool) -> None:
-    """Refuse what RE2 has not, and repeats within repeats, whose backtracking can explode."""
-    for op, argument in parsed:
-        if op in (sre.GROUPREF, sre.GROUPREF_EXISTS, sre.ASSERT, sre.ASSERT_NOT):
-            raise ValueError("back-references and look-around are not in RE2's syntax")
-        if op in _REPEATS:
-            _, most, inner = argument
-            many = most == sre.MAXREPEAT or most > 100
-            if many and repeated:
-                raise ValueError("a repeat within a repeat is not supported: write it flat")
-            _check_linear(inner, repeated or many)
-        elif op == sre.SUBPATTERN:
-            _check_linear(argument[-1], repeated)
-        elif op == sre.BRANCH:
-            for branch in argument[1]:
-                _check_linear(branch, repeated)
+class Pattern:
+    """A pattern for the whole of a value."""
+
+    def __init__(self, pattern: re.Pattern[bytes], longest: int) -> None:
+        self.fullmatch = pattern.fullmatch
+        self.longest = longest
 
 
-def compile_regex(text: str) -> re.Pattern[bytes]:
+class _Shape:
+    """Counts what a matcher that backtracks may try in more than one way."""
+
+    def __init__(self) -> None:
+        self.repeats = 0
+        self.choices = 0
+
+    def walk(self, parsed: Any, within: bool) -> None:
+        for op, argument in parsed:
+            if op in _REFUSED:
+                raise ValueError(f"{_REFUSED[op]} not in RE2's syntax")
+            if op in _REPEATS:
+                least, most, inner = argument
+                self._repeat(least, most, inner, within)
+            elif op == sre.SUBPATTERN:
+                self.walk(argument[-1], within)
+            elif op == sre.BRANCH:
+                if within:
+                    raise ValueError("alternatives within a repeat are not supported")
+                self.choices += 1
+                for branch in argument[1]:
+                    self.walk(branch, within)
+
+    def _repeat(self, least: int, most: int, inner: Any, within: bool) -> None:
+        if within:
+            raise ValueError("a repeat within a repeat is not supported: write it flat")
+        if most == 1:
+            self.choices += 1
+            self.walk(inner, within)
+            return
+        if least != most:
+            self.repeats += 1
+        self.walk(inner, True)
+
+
+def compile_regex(text: str) -> Pattern:
     """A pattern for the whole of a value.
 
     Raises ValueError, also for what could take a time that is exponential in the value's length.
     """
     try:
         pattern = re.compile(text.encode())
-        _check_linear(sre_parser.parse(text.encode()), False)
+        shape = _Shape()
+        shape.walk(sre_parser.parse(text.encode()), False)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from None
-    except (RecursionError, OverflowError):
-        raise ValueError("a regular expression too large") from None
-    return pattern
+    except (RecursionError, OverflowError, UnicodeEncodeError):
+        raise ValueError("a regular expression too large, or not text") from None
+    if shape.repeats > _MOST_REPEATS or shape.choices > _MOST_CHOICES:
+        raise ValueError(
+            f"at most {_MOST_REPEATS} repeats and {_MOST_CHOICES} choices are supported"
+        )
+    return Pattern(pattern, _LONGEST[shape.repeats])

@@ -15,7 +15,8 @@ cdef class RouteTable:
     cdef dict exact                     # host -> [RouteEntry] in order
     cdef dict suffixes                  # ".suffix" -> [RouteEntry]
     cdef list everything                # hosts: ["*"]
-    cdef dict merged                    # host or ".suffix" -> what it and all wider ones hold
+    cdef dict merged                    # host -> what it and all wider ones hold
+    cdef dict merged_suffixes           # ".suffix" -> the same
     cdef dict defaults                  # host -> RouteEntry of a service that no route names
     cdef dict default_suffixes
     cdef readonly list entries

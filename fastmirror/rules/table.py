@@ -54,6 +54,7 @@ class RouteTable:
         self.suffixes: dict[bytes, list[RouteEntry]] = {}
         self.everything: list[RouteEntry] = []
         self.merged: dict[bytes, list[RouteEntry]] = {}
+        self.merged_suffixes: dict[bytes, list[RouteEntry]] = {}
         self.defaults: dict[bytes, RouteEntry] = {}
         self.default_suffixes: dict[bytes, RouteEntry] = {}
         self.entries: list[RouteEntry] = []
@@ -104,7 +105,8 @@ class RouteTable:
         while at >= 0:
             lists.append(self.suffixes.get(host[at:], []))
             at = host.find(b".", at + 1)
-        found = self.merged[host] = _in_order(*lists)
+        found = _in_order(*lists)
+        (self.merged if known else self.merged_suffixes)[host] = found
         return found
 
     def _candidates(self, host: bytes) -> list[RouteEntry]:
@@ -116,7 +118,7 @@ class RouteTable:
         if self.suffixes:
             suffix = self._suffix(host, self.suffixes)
             if suffix is not None:
-                found = self.merged.get(suffix)
+                found = self.merged_suffixes.get(suffix)
                 return found if found is not None else self._merge(suffix, False)
         return self.everything
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from fastmirror.rules.address import parse_address, parse_host_pattern
+from fastmirror.rules.address import parse_address, parse_host, parse_host_pattern
 from fastmirror.rules.model import (
     Destination,
     HashBalance,
@@ -106,6 +106,11 @@ class _Validator:
             self._try(parse_address, endpoint.address, f"{path}.endpoints[{index}].address")
 
     def _route(self, route: Route, path: str) -> None:
+        if route.name == "none" or route.name.startswith("service/"):
+            self._add(
+                f"{path}.name",
+                'expected another name: "none" and "service/..." are the metrics\' own',
+            )
         if not route.hosts:
             self._add(f"{path}.hosts", "expected at least one host")
         for index, host in enumerate(route.hosts):
@@ -198,8 +203,7 @@ class _Validator:
             if policy.suffix is not None:
                 self._try(parse_host_pattern, f"a{policy.suffix}", f"{path}.host.suffix")
             if policy.literal is not None:
-                name = re.sub(r":\d{1,5}$", "", policy.literal)
-                self._try(parse_host_pattern, name, f"{path}.host.literal")
+                self._try(parse_host, policy.literal, f"{path}.host.literal")
         for index, method in enumerate(mirror.methods or ()):
             self._token(method, f"{path}.methods[{index}]", "a method")
         for name in ("max_body", "max_queued_bytes", "max_copy_bytes", "max_response"):

@@ -40,7 +40,8 @@ cdef class UpstreamConnection(Timed):
     cdef bint ended                     # the response is complete
     cdef bint excess                    # bytes beyond it came: never used again
     cdef bint reusable
-    cdef long long before_head          # bytes before the head's end
+    cdef readonly long long wire        # bytes of the response, framing included
+    cdef long long unframed             # bytes since the last of the body, or the start
     cdef readonly long long exchanges   # begun on this connection
     cdef bint reading_paused
     cdef bint tunnel

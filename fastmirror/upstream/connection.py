@@ -27,7 +27,7 @@ RESET = 2
 PROTOCOL = 3
 
 MAX_HEAD = 65536  # bytes of a response's head
-MAX_BEFORE_HEAD = 4 * MAX_HEAD  # and of all that comes before its end, 1xx included
+MAX_UNFRAMED = 4 * MAX_HEAD  # and of anything else between two pieces of a body, or before
 
 _logger = logging.getLogger("fastmirror")
 
@@ -113,7 +113,7 @@ class UpstreamConnection(Timed):
         self.body = NO_BODY
         self.to_head = self.started = self.headed = self.ended = False
         self.excess = self.reusable = self.tunnel = False
-        self.exchanges = self.before_head = 0
+        self.exchanges = self.wire = self.unframed = 0
         self.reading_paused = self.writing_paused = False
 
     # -- for the handler
@@ -125,7 +125,8 @@ class UpstreamConnection(Timed):
         self.handler = handler
         self.to_head = to_head
         self.started = self.headed = self.ended = self.reusable = False
-        self.before_head = 0
+        self.wire = self.unframed = 0
+        self.deadline = 0.0
         self.exchanges += 1
         if more:
             self.unsent = head
@@ -196,8 +197,8 @@ class UpstreamConnection(Timed):
             handler.received()
             return
         self.started = True
-        if not self.headed:
-            self.before_head += len(data)
+        self.wire += len(data)
+        self.unframed += len(data)
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
@@ -218,8 +219,8 @@ class UpstreamConnection(Timed):
             handler.received()
             return
         handler.received()
-        if not self.headed and self.before_head > MAX_BEFORE_HEAD:
-            self._fail(PROTOCOL, "invalid answer: a head without end")
+        if self.unframed > MAX_UNFRAMED and self.handler is not None:
+            self._fail(PROTOCOL, "invalid answer: a head, a trailer or an extension without end")
 
     def eof_received(self) -> bool:
         return False
@@ -283,6 +284,8 @@ class UpstreamConnection(Timed):
             self.excess = True
             return
         self.status = self.parser.get_status_code()
+        if self.status < 100:
+            raise ValueError("a status below 100")
         if self.status < 200:
             if self.status != 101:
                 handler.informational(self)
@@ -306,7 +309,10 @@ class UpstreamConnection(Timed):
         handler = self.handler
         if self.ended or handler is None:
             self.excess = True
+        elif not self.headed:
+            raise ValueError("a 1xx with a body")
         else:
+            self.unframed = 0
             handler.response_data(data)
 
     def on_message_complete(self) -> None:

@@ -1,0 +1,1 @@
+"""Benchmarks of fastmirror beside its peers."""
