@@ -91,5 +91,6 @@ cdef class Counters:
     cdef object owner
 
     cpdef int add(self, Py_ssize_t slot, long long amount) except -1
+    cpdef int put(self, Py_ssize_t slot, uint64_t value) except -1
     cpdef uint64_t get(self, Py_ssize_t slot) except? 0
     cpdef int observe(self, Py_ssize_t slot, double seconds) except -1

@@ -582,6 +582,12 @@ cdef class Counters:
         self.slots[slot] += <uint64_t>amount
         return 0
 
+    cpdef int put(self, Py_ssize_t slot, uint64_t value) except -1:
+        if not 0 <= slot < self.capacity:
+            raise IndexError(slot)
+        self.slots[slot] = value
+        return 0
+
     cpdef uint64_t get(self, Py_ssize_t slot) except? 0:
         if not 0 <= slot < self.capacity:
             raise IndexError(slot)

@@ -126,8 +126,7 @@ class SharedCounts:
 
     def set(self, slot: int, value: int) -> None:
         """Set a slot of the first region, for what all workers read and one process writes."""
-        region = self.regions[0]
-        region.add(slot, value - region.get(slot))
+        self.regions[0].put(slot, value)
 
     def worker_died(self, index: int, slots: SlotMap) -> None:
         """None of its connections is open any more, and what it had in flight has failed. (What
@@ -139,9 +138,9 @@ class SharedCounts:
                 ended = sum(region.get(base + at) for at in range(MIRROR_SENT))
                 in_flight = region.get(base + MIRROR_SENT) - ended
                 region.add(base + MIRROR_FAILED + FAILED_SHUTDOWN, in_flight)
-                region.add(base + MIRROR_BUFFERED, -region.get(base + MIRROR_BUFFERED))
+                region.put(base + MIRROR_BUFFERED, 0)
         for slot in range(GLOBAL_CONNECTIONS, GLOBAL_CONNECTIONS + len(SIDES)):
-            region.add(slot, -region.get(slot))
+            region.put(slot, 0)
 
     def total(self, slot: int) -> int:
         """A slot's sum over all workers (gauges may be negative in one: 64-bit wrap-around)."""

@@ -120,7 +120,7 @@ class Copy(ResponseHandler):
             return 0
         self.piecewise = True
         connection.write(data)
-        return self._charge(lag)
+        return self._charge(connection.transport.get_write_buffer_size())
 
     def flush(self) -> int:
         """All of what was read in one go has been fed."""

@@ -88,10 +88,13 @@ class LogWriter(threading.Thread):
 
 
 def _text(value: bytes | None) -> str:
-    """A header's value as it can stand between quotes."""
-    if not value:
-        return "-"
-    return value.decode("ascii", "backslashreplace").replace("\\", "\\\\").replace('"', '\\"')
+    """A header's value, "-" where there is none."""
+    return value.decode(errors="backslashreplace") if value else "-"
+
+
+def _quoted(text: str) -> str:
+    """Text in quotes that it cannot break out of, in printable ASCII."""
+    return '"' + text.encode("unicode_escape").decode().replace('"', r"\"") + '"'
 
 
 class AccessLog:
@@ -179,12 +182,13 @@ class AccessLog:
             line = json.dumps({"start_time": stamp, **entry})
         else:
             spent = entry["upstream_service_time"]
+            request = f"{entry['method']} {entry['path']} {entry['protocol']}"
+            names = ("x_forwarded_for", "user_agent", "request_id", "authority", "upstream_host")
             line = (
-                f'[{stamp}] "{entry["method"]} {entry["path"]} {entry["protocol"]}" '
-                f"{entry['response_code']} {entry['response_flags']} {entry['bytes_received']} "
-                f"{entry['bytes_sent']} {entry['duration']} {'-' if spent is None else spent} "
-                f'"{entry["x_forwarded_for"]}" "{entry["user_agent"]}" "{entry["request_id"]}" '
-                f'"{entry["authority"]}" "{entry["upstream_host"]}"'
+                f"[{stamp}] {_quoted(request)} {entry['response_code']} {entry['response_flags']} "
+                f"{entry['bytes_received']} {entry['bytes_sent']} {entry['duration']} "
+                f"{'-' if spent is None else spent} "
+                + " ".join(_quoted(entry[name]) for name in names)
             )
             if "mirror" in entry:
                 line += f" mirror={entry['mirror']} {entry['response_code_details']}"

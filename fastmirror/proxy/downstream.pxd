@@ -19,6 +19,7 @@ cdef class Downstream(Client):
     cdef bint head_timed
     cdef long long unframed             # bytes since the head's start, or the body's last
     cdef long long unsent               # when it was last looked at, in lingering
+    cdef object rejection               # a RefusedError that a callback has raised
     cdef bint refused                   # nothing more is read as requests
     # The line of exchanges: the one that is served, those that wait, bytes not yet parsed.
     cdef Exchange current

@@ -57,6 +57,7 @@ class Downstream(Client):
         self.unread: list[bytes] = []
         self.outgoing: list[bytes] = []
         self.unsent = NEVER
+        self.rejection: RefusedError | None = None
         self.paused_by_upstream = self.paused_by_line = self.reading_paused = False
         self.writing_paused = self.tunnel = self.lingering = self.half_closed = False
         self.raw_host: bytes | None = None
@@ -169,18 +170,24 @@ class Downstream(Client):
         if self.lingering or self.parser is None:
             return 0
         self.unframed += len(data)
+        upgraded_at, failure = -1, None
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
-            self._upgraded(bytes(data[upgrade.args[0] :]))
+            upgraded_at = upgrade.args[0]
         except HttpParserError as error:
-            cause = error.__context__
-            if isinstance(cause, RefusedError):
-                status, flags, text = cause.args
+            failure = error
+        # Outside of the handlers, so that no other exception gets this one as its context.
+        if upgraded_at >= 0:
+            self._upgraded(bytes(data[upgraded_at:]))
+        elif failure is not None:
+            rejection, self.rejection = self.rejection, None
+            if rejection is not None:
+                status, flags, text = rejection.args
                 self._refuse(status, flags, text)
             else:
-                report_unexpected(error)
-                self._refuse(400, "DPE", f"not a valid request: {error}")
+                report_unexpected(failure)
+                self._refuse(400, "DPE", f"not a valid request: {failure}")
         if self.in_head and not self.head_timed:
             self.head_timed = True
             self.context.wheel.arm(self, self.context.head_timeout)
@@ -200,7 +207,7 @@ class Downstream(Client):
     def on_url(self, url: bytes) -> None:
         self.url = self.url + url if self.url else url
         if len(self.url) > self.context.max_uri:
-            raise RefusedError(414, "-", "the request target is too long")
+            raise self._rejected(414, "-", "the request target is too long")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.in_head:
@@ -213,7 +220,7 @@ class Downstream(Client):
             self.fields.append(name, value) > self.context.max_header_bytes
             or self.fields.count > self.context.max_headers
         ):
-            raise RefusedError(431, "-", "the header fields are too many or too large")
+            raise self._rejected(431, "-", "the header fields are too many or too large")
 
     def on_headers_complete(self) -> None:
         self.in_head = False
@@ -243,6 +250,11 @@ class Downstream(Client):
         """The parser takes no body behind an Upgrade, and calls the message complete."""
         return bool(self.parser.should_upgrade())
 
+    def _rejected(self, status: int, flags: str, text: str) -> RefusedError:
+        """What a callback raises to stop the parser, kept for when it has."""
+        self.rejection = RefusedError(status, flags, text)
+        return self.rejection
+
     def _exchange(self) -> Exchange:
         """The exchange of the head that is complete.
 
@@ -253,22 +265,22 @@ class Downstream(Client):
         version: str = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             if version < "1.0":
-                raise RefusedError(400, "DPE", "the request line has no HTTP version")
-            raise RefusedError(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
+                raise self._rejected(400, "DPE", "the request line has no HTTP version")
+            raise self._rejected(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
         http10 = version == "1.0"
         target = self.url
         host = fields.host
         if fields.hosts != 1 and (fields.hosts > 1 or not http10):
-            raise RefusedError(400, "DPE", "a request has exactly one Host field")
+            raise self._rejected(400, "DPE", "a request has exactly one Host field")
         body = request_body(fields)
         if body == INVALID:
-            raise RefusedError(501, "DPE", "no transfer coding but chunked is served")
+            raise self._rejected(501, "DPE", "no transfer coding but chunked is served")
         if fields.chunked and http10:
-            raise RefusedError(400, "DPE", "HTTP/1.0 has no chunked bodies")
+            raise self._rejected(400, "DPE", "HTTP/1.0 has no chunked bodies")
         if method == b"CONNECT":
-            raise RefusedError(501, "DPE", "CONNECT is not served")
+            raise self._rejected(501, "DPE", "CONNECT is not served")
         if 0 <= self.context.max_body < fields.content_length:
-            raise RefusedError(413, "-", "the body is too large")
+            raise self._rejected(413, "-", "the body is too large")
         try:
             if not target.startswith(b"/") and target != b"*":
                 host, target = split_absolute(target)
@@ -284,7 +296,7 @@ class Downstream(Client):
                 self.host = normal_host(host) if host or not http10 else b""
                 self.raw_host = host
         except ValueError as error:
-            raise RefusedError(400, "DPE", str(error)) from None
+            raise self._rejected(400, "DPE", str(error)) from None
         upgrade: bytes | None = None
         if fields.upgrade is not None and fields.wants_upgrade and body == NO_BODY and not http10:
             # h2c is not spoken; what else is asked for is the primary's to grant.

@@ -94,6 +94,7 @@ cdef class Exchange(ResponseHandler):
     cdef int _reply(self, int status, str flags, str text) except -1
     cdef int _send_reply(self) except -1
     cdef int _arm(self) except -1
+    cdef int _progress(self) except -1
     cdef int _release(self, bint reusable) except -1
     cdef int _maybe_done(self) except -1
     cdef int _done(self, bint keep) except -1

@@ -347,6 +347,13 @@ class Exchange(ResponseHandler):
         timeout = self.action.timeout if its_turn else 0.0
         return context.wheel.arm(self.connection, timeout if timeout else context.idle_timeout)
 
+    def _progress(self) -> int:
+        """Something went through: the idle timeout begins anew."""
+        connection = self.connection
+        if connection is None:
+            return 0
+        return self.client.context.wheel.arm(connection, self.client.context.idle_timeout)
+
     def connect_failed(self, reason: str) -> int:
         self.connecting = False
         if self.over or self.refusal:
@@ -397,11 +404,8 @@ class Exchange(ResponseHandler):
 
     def response_data(self, data: bytes) -> int:
         self.bytes_out += len(data)
-        if self.action is not None and not self.action.timeout and not self.tunnel:
-            # With a timeout, it bounds the whole of the answer, as in Envoy.
-            connection = self.connection
-            if connection is not None:
-                self.client.context.wheel.arm(connection, self.client.context.idle_timeout)
+        if self.action is not None and (self.tunnel or not self.action.timeout):
+            self._progress()  # with a timeout, that bounds the whole of the answer, as in Envoy
         if self.chunked:
             data = b"%b%b\r\n" % (chunk_head(len(data)), data)
         return self.client.send_later(data)
@@ -435,7 +439,7 @@ class Exchange(ResponseHandler):
         )
         if rest:
             self.response_data(rest)
-        connection.deadline = 0.0
+        self._progress()
         self.client.context.counts.tunnel(0)
         return self.client.become_tunnel()
 
@@ -452,8 +456,7 @@ class Exchange(ResponseHandler):
             and connection.exchanges > 1
             and not connection.started
             and not self.retried
-            and self.whole
-            and not self.bytes_in
+            and self.body == NO_BODY
             and self.method in _IDEMPOTENT
         ):
             # A kept-alive connection that the endpoint had closed meanwhile.
@@ -485,6 +488,7 @@ class Exchange(ResponseHandler):
     def client_data(self, data: bytes) -> int:
         """A tunnel's bytes."""
         self.bytes_in += len(data)
+        self._progress()
         connection = self.connection
         return connection.write(data) if connection is not None else 0
 

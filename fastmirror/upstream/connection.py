@@ -199,19 +199,25 @@ class UpstreamConnection(Timed):
         self.started = True
         self.wire += len(data)
         self.unframed += len(data)
+        upgraded_at, failure = -1, None
         try:
             self.parser.feed_data(data)
         except HttpParserUpgrade as upgrade:
+            upgraded_at = upgrade.args[0]
+        except HttpParserError as error:
+            failure = error
+        # Outside of the handlers, so that no other exception gets this one as its context.
+        if upgraded_at >= 0:
             if self.handler is not None and self.status == 101:
                 self.tunnel = True
-                handler.switched(self, data[upgrade.args[0] :])
+                handler.switched(self, data[upgraded_at:])
                 handler.received()
                 return
             self.excess = True
-        except HttpParserError as error:
-            report_unexpected(error)
+        elif failure is not None:
+            report_unexpected(failure)
             if not self.ended:
-                self._fail(PROTOCOL, f"invalid answer: {error}")
+                self._fail(PROTOCOL, f"invalid answer: {failure}")
                 return
             self.excess = True
         if self.ended:
@@ -226,6 +232,8 @@ class UpstreamConnection(Timed):
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
+        if self.transport is None:
+            return  # heard already
         self.owner.lost(self)
         handler = self.handler
         if handler is not None:

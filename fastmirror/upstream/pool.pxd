@@ -18,6 +18,7 @@ cdef class Pool(ConnectionOwner):
 
     cdef UpstreamConnection take(self)
     cdef int connect(self, ResponseHandler handler, double timeout) except -1
+    cdef int _not_made(self, UpstreamConnection connection) except -1
     cdef int give_back(self, UpstreamConnection connection) except -1
     cdef int discard(self, UpstreamConnection connection) except -1
 

@@ -65,17 +65,23 @@ class Pool(ConnectionOwner):
                 else:
                     await self.loop.create_connection(lambda: protocol, address.host, address.port)
         except TimeoutError:
-            self.active -= 1
+            self._not_made(connection)
             tell_failed(handler, f"no connection to {address} within {timeout:g} s")
         except OSError as error:
-            self.active -= 1
+            self._not_made(connection)
             tell_failed(handler, f"no connection to {address}: {error.strerror or error}")
         except asyncio.CancelledError:
-            self.active -= 1
+            self._not_made(connection)
             tell_failed(handler, f"no connection to {address}: stopping")
             raise
         else:
             tell_connected(handler, connection)
+
+    def _not_made(self, connection: UpstreamConnection) -> int:
+        self.active -= 1
+        # uvloop closes a connection whose task is cancelled just when it is made, and says nothing.
+        connection.connection_lost(None)
+        return 0
 
     def give_back(self, connection: UpstreamConnection) -> int:
         """The exchange is over and the connection can be used again."""
