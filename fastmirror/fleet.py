@@ -212,7 +212,10 @@ class _Member:
                     await send_message(self.writer, message)
                     answer = await read_message(self.reader)
             except (OSError, EOFError) as error:
-                _logger.warning("worker %d did not %s: %r", self.index, message["do"], error)
+                # Whatever it does now, nobody could tell its late answer from the next one: the
+                # worker is started again, with the rules that hold.
+                _logger.error("worker %d did not %s: %r", self.index, message["do"], error)
+                self.kill()
                 return False
         if "error" in answer:
             _logger.error("worker %d: %s", self.index, answer["error"])

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from fastmirror.server import Server
 
 MAX_REQUEST = 65536  # bytes
-MAX_TIME = 10.0  # seconds
+MAX_TIME = 10.0  # seconds for a request to come
+MAX_ANSWER_TIME = 60.0  # and for its answer: a reload waits for every worker
 MAX_CLIENTS = 64
 
 
@@ -114,7 +115,11 @@ class _Client(asyncio.Protocol):
         if self.task is None:
             method = self.parser.get_method().decode()
             path = self.url.decode("ascii", "replace").partition("?")[0]
-            self.task = asyncio.get_running_loop().create_task(self._answer(method, path))
+            loop = asyncio.get_running_loop()
+            if self.timer is not None:
+                self.timer.cancel()
+            self.timer = loop.call_later(MAX_ANSWER_TIME, self.close)
+            self.task = loop.create_task(self._answer(method, path))
 
     async def _answer(self, method: str, path: str) -> None:
         self._send(await answer(self.server, method, path), method == "HEAD")
