@@ -66,6 +66,7 @@ cpdef bytes write_response(
     int status, bytes reason, Fields fields, bint with_length, bint chunked, bytes connection)
 cpdef bytes write_trailers(Fields trailers)
 cpdef bytes chunk_head(Py_ssize_t size)
+cpdef bint is_plain_target(bytes target) except -1
 
 cdef uint64_t hash64(const uint8_t* data, size_t length, uint64_t seed) noexcept nogil
 cpdef uint64_t random64() except? 0

@@ -390,6 +390,21 @@ cpdef bytes write_trailers(Fields trailers):
     return PyBytes_FromStringAndSize(_scratch, _used)
 
 
+cpdef bint is_plain_target(bytes target) except -1:
+    """Whether a target is a path that is forwarded as it stands: it begins with a slash, and has
+    no fragment and nothing that could be a dot segment."""
+    cdef const char* text = PyBytes_AS_STRING(target)
+    cdef Py_ssize_t i, length = PyBytes_GET_SIZE(target)
+    if length == 0 or text[0] != c"/":
+        return False
+    for i in range(length):
+        if text[i] == c"#":
+            return False
+        if text[i] == c"/" and i + 1 < length and (text[i + 1] == c"." or text[i + 1] == c"%"):
+            return False
+    return True
+
+
 cpdef bytes chunk_head(Py_ssize_t size):
     """``size`` in hexadecimal and CRLF (RFC 9112 section 7.1)."""
     cdef char digits[24]

@@ -1,4 +1,4 @@
-from fastmirror._core cimport Fields
+from fastmirror._core cimport Fields, is_plain_target, now
 from fastmirror.http1.framing cimport request_body
 from fastmirror.proxy.exchange cimport Client, Exchange
 from fastmirror.rules.request cimport Request

@@ -1,7 +1,7 @@
 """A client's connection: requests in, responses out, in order.
 
-Invariants: responses leave in the order of their requests; no more than LINE requests and one
-read's bytes wait behind the one that is served (reading is paused); after a request that is
+Invariants: responses leave in the order of their requests; no more than one piece's requests and
+one read's bytes wait behind the one that is served (reading is paused); after a request that is
 refused for its form, nothing of the connection is ever read as a request again.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from fastmirror._core import Fields, now
+from fastmirror._core import Fields, is_plain_target, now
 from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import INVALID, NO_BODY, request_body
 from fastmirror.http1.target import normal_host, resolve_dots, split_absolute
@@ -23,8 +23,7 @@ from fastmirror.proxy.exchange import Client, Exchange
 from fastmirror.rules.request import Request
 from fastmirror.upstream.connection import report_unexpected
 
-LINE = 16  # pipelined requests that wait parsed
-PIECE = 16384  # bytes that are parsed at a time, while heads may come
+PIECE = 16384  # bytes that are parsed at a time, while heads may come: these bound the line
 NEVER = 1 << 62
 LINGER = 2.0  # seconds for a client to take its last answer
 
@@ -282,13 +281,14 @@ class Downstream(Client):
         if 0 <= self.context.max_body < fields.content_length:
             raise self._rejected(413, "-", "the body is too large")
         try:
-            if not target.startswith(b"/") and target != b"*":
-                host, target = split_absolute(target)
-            elif target == b"*" and method != b"OPTIONS":
-                raise ValueError("only OPTIONS can be asked of *")
-            if b"#" in target:
-                raise ValueError("the request target has a fragment")
-            if b"/." in target or b"/%2" in target:
+            if not is_plain_target(target):
+                if target == b"*":
+                    if method != b"OPTIONS":
+                        raise ValueError("only OPTIONS can be asked of *")
+                elif not target.startswith(b"/"):
+                    host, target = split_absolute(target)
+                if target.find(b"#") >= 0:
+                    raise ValueError("the request target has a fragment")
                 target = resolve_dots(target)
             if host is None:
                 host = b""

@@ -39,6 +39,12 @@ def report_unexpected(error: HttpParserError) -> None:
         _logger.error("exception in a parser callback", exc_info=cause)
 
 
+def what_was_wrong(error: HttpParserError) -> str:
+    """The parser's own words, or those of the callback that stopped it."""
+    cause = error.__context__
+    return str(cause if isinstance(cause, ValueError) else error)
+
+
 class ResponseHandler:
     """Whoever sent a request: the exchange with the primary, or a copy."""
 
@@ -217,7 +223,7 @@ class UpstreamConnection(Timed):
         elif failure is not None:
             report_unexpected(failure)
             if not self.ended:
-                self._fail(PROTOCOL, f"invalid answer: {failure}")
+                self._fail(PROTOCOL, f"invalid answer: {what_was_wrong(failure)}")
                 return
             self.excess = True
         if self.ended:
