@@ -114,8 +114,8 @@ def write_document(data: Any) -> str:
         """Quotes what would be read as a number or a merge key, by whatever version of YAML."""
 
     def text(dumper: Dumper, value: str) -> yaml.ScalarNode:
-        quoted = value == "<<" or not value or not isinstance(_resolve(value), str)
-        return dumper.represent_scalar(_TAG + "str", value, style='"' if quoted else None)
+        plain = value.isprintable() and value != "<<" and isinstance(_resolve(value or "~"), str)
+        return dumper.represent_scalar(_TAG + "str", value, style=None if plain else '"')
 
     Dumper.add_representer(str, text)
     return yaml.dump(data, Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,220 @@
+"""One condition at a time, asked through a table of one route."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastmirror.rules.regex import compile_regex
+
+from .building import request, route_name, table
+
+
+def holds(match, **asked) -> bool:
+    return route_name(table([{"match": [match]}]), request(**asked)) == "r0"
+
+
+@pytest.mark.parametrize(
+    ("condition", "path", "wanted"),
+    [
+        ({"exact": "/a"}, "/a", True),
+        ({"exact": "/a"}, "/a/", False),
+        ({"exact": "/a"}, "/A", False),
+        ({"exact": "/a"}, "/a?b", True),
+        ({"prefix": "/a"}, "/a", True),
+        ({"prefix": "/a"}, "/ab", True),
+        ({"prefix": "/a"}, "/a/b?c", True),
+        ({"prefix": "/a/"}, "/a", False),
+        ({"prefix": "/a"}, "/b?/a", False),
+        ({"prefix": "/"}, "/", True),
+        ({"prefix": "/"}, "//a", True),
+        ({"prefix": ""}, "/a", True),
+        ({"prefix": ""}, "*", True),
+        ({"prefix": "/"}, "*", False),
+        ({"path_separated_prefix": "/a"}, "/a", True),
+        ({"path_separated_prefix": "/a"}, "/a/", True),
+        ({"path_separated_prefix": "/a"}, "/a/b", True),
+        ({"path_separated_prefix": "/a"}, "/ab", False),
+        ({"path_separated_prefix": "/a/"}, "/a", True),
+        ({"path_separated_prefix": "/a/"}, "/a/b", True),
+        ({"path_separated_prefix": "/a/"}, "/ab", False),
+        ({"path_separated_prefix": "/a"}, "/a?b", True),
+        ({"path_separated_prefix": "/"}, "/", True),
+        ({"path_separated_prefix": "/"}, "/a", True),
+        ({"path_separated_prefix": "/"}, "*", False),
+        ({"path_separated_prefix": "/a/b"}, "/a", False),
+        ({"regex": "/a+"}, "/aaa", True),
+        ({"regex": "/a+"}, "/aaab", False),
+        ({"regex": "/a|/b"}, "/b", True),
+        ({"regex": "/a|/b"}, "/bc", False),
+        ({"regex": "(?i)/A"}, "/a", True),
+        ({"regex": "/a$"}, "/a", True),
+        ({"regex": "^/a"}, "/a", True),
+        ({"regex": ""}, "/a", False),
+        ({"regex": ".*"}, "/a?q", True),
+        ({"regex": "[^?]*"}, "/a?q", True),
+    ],
+)
+def test_path(condition, path, wanted):
+    assert holds({"path": condition}, target=path) is wanted
+
+
+def test_a_path_is_not_percent_decoded():
+    assert not holds({"path": {"exact": "/a b"}}, target="/a%20b")
+    assert holds({"path": {"exact": "/a%20b"}}, target="/a%20b")
+    assert not holds({"path": {"exact": "/a%20b"}}, target="/a%20B")
+
+
+@pytest.mark.parametrize(
+    ("condition", "method", "wanted"),
+    [
+        ("GET", "GET", True),
+        ("GET", "get", False),
+        ("GET", "GETX", False),
+        ({"exact": "GET"}, "GET", True),
+        ({"prefix": "P"}, "PUT", True),
+        ({"prefix": "P"}, "GET", False),
+        ({"regex": "GET|HEAD"}, "HEAD", True),
+        ({"regex": "GET|HEAD"}, "GETHEAD", False),
+    ],
+)
+def test_method(condition, method, wanted):
+    assert holds({"method": condition}, method=method) is wanted
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "wanted"),
+    [
+        ({"exact": "prod"}, ["prod"], True),
+        ({"exact": "prod"}, ["Prod"], False),
+        ({"exact": "prod"}, [], False),
+        ({"exact": ""}, [""], True),
+        ({"exact": ""}, [], False),
+        ({"exact": "a,b"}, ["a", "b"], True),
+        ({"exact": "a"}, ["a", "b"], False),
+        ({"prefix": "pr"}, ["prod"], True),
+        ({"prefix": ""}, [""], True),
+        ({"prefix": ""}, [], False),
+        ({"regex": "p.*d"}, ["prod"], True),
+        ({"regex": "p.*d"}, ["prods"], False),
+        ({"regex": ".*"}, [], False),
+        ({"regex": ".*"}, [""], True),
+        ({"present": True}, ["x"], True),
+        ({"present": True}, [""], True),
+        ({"present": True}, [], False),
+        ({"present": False}, [], True),
+        ({"present": False}, [""], False),
+        ({"present": False}, ["x"], False),
+    ],
+)
+@pytest.mark.parametrize("name", ["x-env", "X-Env"])
+def test_header(name, condition, values, wanted):
+    sent = [("X-ENV", value) for value in values]
+    assert holds({"headers": {name: condition}}, headers=sent) is wanted
+
+
+def test_all_headers_must_hold():
+    match = {"headers": {"x-a": {"exact": "1"}, "x-b": {"present": False}}}
+    assert holds(match, headers=[("x-a", "1")])
+    assert not holds(match, headers=[("x-a", "1"), ("x-b", "")])
+    assert not holds(match, headers=[("x-a", "2")])
+
+
+@pytest.mark.parametrize("host", ["a.b", "A.B:80", "a.b.", "a.b.:8080"])
+def test_host_as_a_header_is_normal(host):
+    assert holds({"headers": {"Host": {"exact": "a.b"}}}, host=host)
+
+
+@pytest.mark.parametrize(
+    ("condition", "target", "wanted"),
+    [
+        ({"exact": "1"}, "/?q=1", True),
+        ({"exact": "1"}, "/?a=2&q=1&b", True),
+        ({"exact": "1"}, "/?q=1&q=2", True),
+        ({"exact": "2"}, "/?q=1&q=2", False),
+        ({"exact": "1"}, "/?Q=1", False),
+        ({"exact": "1"}, "/?qq=1", False),
+        ({"exact": "1"}, "/q=1", False),
+        ({"exact": "1"}, "/?", False),
+        ({"exact": "1"}, "/", False),
+        ({"exact": ""}, "/?q", True),
+        ({"exact": ""}, "/?q=", True),
+        ({"exact": ""}, "/?a&q&b", True),
+        ({"exact": "a b"}, "/?q=a%20b", False),
+        ({"exact": "a%20b"}, "/?q=a%20b", True),
+        ({"exact": "a=b"}, "/?q=a=b", True),
+        ({"exact": "/a?b"}, "/?q=/a?b", True),
+        ({"prefix": "a"}, "/?q=abc", True),
+        ({"regex": "[0-9]+"}, "/?q=42", True),
+        ({"regex": "[0-9]+"}, "/?q=42x", False),
+    ],
+)
+def test_query(condition, target, wanted):
+    assert holds({"query": {"q": condition}}, target=target) is wanted
+
+
+@given(st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=20))
+def test_a_literal_as_regex_is_exact(text):
+    quoted = "".join(f"[{c}]" if c not in "^\\[]&~|-" else f"\\{c}" for c in text)
+    assert compile_regex(quoted).fullmatch(text.encode()) is not None
+    assert compile_regex(quoted).fullmatch(text.encode() + b"x") is None
+
+
+def test_text_that_is_not_ascii_is_compared_as_utf_8():
+    assert holds({"headers": {"x-a": {"exact": "é"}}}, headers=[("x-a", "é")])
+    assert holds({"headers": {"x-a": {"regex": "é+"}}}, headers=[("x-a", "é")])
+
+
+# ---- regular expressions that may be written
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a*b*c*", "(a|b)*", "[a-z]+(-[a-z]+)?", "(abc)+", "^/v[12]/(users|teams)/[^/]+$", "a{3}"],
+)
+def test_ordinary_expressions_are_accepted(text):
+    assert compile_regex(text).fullmatch(b"\0") is None
+
+
+@pytest.mark.parametrize(
+    "text", ["(", "[", "a**", "*a", "(?P<n>a)(?P<n>b)", "a{2,1}", "\\", "(?z)a", "(" * 5000]
+)
+def test_what_is_no_expression_is_refused(text):
+    with pytest.raises(ValueError, match="regular expression"):
+        compile_regex(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [r"(a)\1", "(?=a)a", "(?!a)b", "(?<=a)b", "(?<!a)b", "(a)?(?(1)b|c)", "a++", "a*+", "(?>a)"],
+)
+def test_what_re2_has_not_is_refused(text):
+    with pytest.raises(ValueError, match="RE2"):
+        compile_regex(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(a*)*b",
+        "(a+)+b",
+        "(a*)+?b",
+        "((a{2,})*c)*b",
+        "(a|aa)*b",
+        "(a|a)*b",
+        "(aa?)*b",
+        "(a?a?)*b",
+        "(a?){60}a{60}",
+        "(a{1,100}){1,100}b",
+        "(a{0,9}){50}b",
+        "(?>(a+)+b)",
+        "(?i:(a+)+b)",
+        "(.*,){11}P",
+        "(a{1,2})*b",
+        "(x|(a+)+)b",
+    ],
+)
+def test_what_can_take_exponential_time_is_refused(text):
+    with pytest.raises(ValueError, match=r"repeat|RE2|time"):
+        compile_regex(text)
