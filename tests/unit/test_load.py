@@ -354,7 +354,10 @@ def test_what_is_written_is_read_again(document, form):
     assert decode_rules(encode_rules(rules, form), f"rules{form}") == rules
 
 
-@pytest.mark.parametrize("label", ["1e3", "12e05", "1.5e3", "0o17", "7e10", "123e4567", "<<"])
+@pytest.mark.parametrize(
+    "label",
+    ["1e3", "12e05", "1.5e3", "0o17", "7e10", "123e4567", "<<", "a\x85b", "a\u2028b", " ", "a\tb"],
+)
 def test_yaml_that_is_shown_is_read_as_the_same_text(label):
     document = {**DOCUMENT, "routes": []}
     document["services"] = [

@@ -6,8 +6,6 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fastmirror.rules.load import RulesError
-
 from .building import request, route_name, table
 
 
