@@ -5,6 +5,7 @@ could not run or is not valid, with one line that says why, 2 for usage.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -27,6 +28,17 @@ usage: fastmirror --listen ADDR --rules FILE [OPTION ...]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code."""
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has had enough; Python would complain when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _dispatch(arguments: Sequence[str] | None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     if given in (["--help"], ["-h"]):
         print(_USAGE)
@@ -45,9 +57,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(given)
     except SystemExit as stop:  # argparse
         return stop.code if isinstance(stop.code, int) else 2
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read our output has had enough
-        return 0
 
 
 def _run(arguments: list[str]) -> int:
@@ -113,7 +122,6 @@ def _compile(arguments: list[str]) -> int:
 
 def _write(path: str, data: bytes) -> int:
     """The whole file or none of it: a proxy may be watching it."""
-    import os
     import tempfile
 
     try:
@@ -170,7 +178,6 @@ def _check(arguments: list[str]) -> int:
 
 def _is_manifest(path: str) -> bool:
     """A folder, or a YAML or JSON file whose documents say their kind; rules say their version."""
-    import os
     import re
 
     if os.path.isdir(path):
