@@ -59,8 +59,7 @@ setup(
             "language_level": 3,
             "annotation_typing": False,  # the .pxd says what is a C type
             "binding": False,
-            # Checks stay on (a None or an index is an exception, never a crash): measured, they
-            # cost less than 1 % of a request.
+            # Checks stay on: a None or an index out of bounds is an exception, never a crash.
             "nonecheck": True,
             "cdivision": True,
             "linetrace": bool(trace),
