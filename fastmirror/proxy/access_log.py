@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastmirror._core import now
@@ -35,13 +36,18 @@ class LogWriter(threading.Thread):
         self.ready = threading.Event()
         self.reopen_wanted = False
         self.closing = False
+        self.on_lost: Callable[[int], None] = lambda lines: None
         self.fd = self._open()
 
     def _open(self) -> int:
         """Raises OSError."""
         if self.path == "-":
             return sys.stdout.fileno()
-        return os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        # A FIFO that nobody reads is an error now (ENXIO), not a start that never ends.
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NONBLOCK
+        fd = os.open(self.path, flags, 0o644)
+        os.set_blocking(fd, True)
+        return fd
 
     def offer(self, line: str) -> bool:
         """False: there is no room, and the line is lost."""
@@ -81,8 +87,9 @@ class LogWriter(threading.Thread):
             while data:
                 try:
                     data = data[os.write(self.fd, data) :]
-                except OSError:
-                    break  # a full disk or a closed pipe: these lines are lost
+                except OSError:  # a full disk or a closed pipe
+                    self.on_lost(data.count(b"\n"))
+                    break
             if self.closing and not self.lines:
                 return
 
@@ -105,6 +112,11 @@ class AccessLog:
         self.json = form == "json"
         self.counts = counts
         self.append = append  # the client's address to x-forwarded-for
+        writer.on_lost = self._lost
+
+    def _lost(self, lines: int) -> None:
+        for _ in range(lines):
+            self.counts.access_lines_lost()
 
     def _forwarded(self, request: Request | None) -> str:
         """x-forwarded-for as the primary got it."""
@@ -193,4 +205,4 @@ class AccessLog:
             if "mirror" in entry:
                 line += f" mirror={entry['mirror']} {entry['response_code_details']}"
         if not self.writer.offer(line + "\n"):
-            self.counts.access_lines_lost()
+            self._lost(1)

@@ -358,3 +358,21 @@ def test_a_line_without_room_is_lost_and_counted(form):
     copy.on_end(copy)
     assert lines.lines == []
     assert SHARED.total(counts.GLOBAL_ACCESS_LOST) - before == 2
+
+
+def test_a_fifo_that_nobody_reads_is_an_error(tmp_path):
+    path = tmp_path / "fifo"
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="No such device"):
+        LogWriter(str(path))
+
+
+def test_lines_that_cannot_be_written_are_counted():
+    counters = SharedCounts(1)
+    writer = LogWriter("/dev/full")
+    log = AccessLog(writer, "text", WorkerCounts(counters.regions[0]), True)
+    writer.start()
+    for _ in range(3):
+        assert log.writer.offer("a line\n")
+    writer.close(10)
+    assert counters.total(counts.GLOBAL_ACCESS_LOST) == 3
