@@ -1,7 +1,7 @@
 """The compiled modules. Everything else about the package is in pyproject.toml.
 
 A module is compiled when a ``.pxd`` stands beside its ``.py`` (pure Python mode: the same
-file runs uncompiled), and ``_core.pyx`` always. Environment switches, for developers:
+file runs uncompiled), and so is each ``.pyx``. Environment switches, for developers:
 
 FASTMIRROR_DEBUG=1     no optimisation; symbols for a debugger
 FASTMIRROR_TRACE=1     line tracing, for coverage and profilers
@@ -34,11 +34,12 @@ if sanitize:
 if trace:
     macros += [("CYTHON_TRACE_NOGIL", "1")]
 
-paired = [pxd.with_suffix(".py") for pxd in (ROOT / "fastmirror").rglob("*.pxd")]
-sources = [
-    Path("fastmirror/_core.pyx"),
-    *sorted(path.relative_to(ROOT) for path in paired if path.exists()),
-]
+sources = sorted(
+    path.relative_to(ROOT)
+    for pxd in (ROOT / "fastmirror").rglob("*.pxd")
+    for path in (pxd.with_suffix(".py"), pxd.with_suffix(".pyx"))
+    if path.exists()
+)
 
 setup(
     ext_modules=cythonize(

@@ -1,52 +1,6 @@
 from libc.stdint cimport uint8_t, uint64_t
 
-# What a field name means to a proxy; OTHER is forwarded as it is.
-cdef enum FieldKind:
-    OTHER = 0
-    HOST
-    CONNECTION
-    CONTENT_LENGTH
-    TRANSFER_ENCODING
-    UPGRADE
-    EXPECT
-    TE
-    TRAILER
-    HOP_BY_HOP          # Keep-Alive and Proxy-*: dropped, never written anew
-    FORWARDED_FOR
-    REQUEST_ID
-    COPY_MARKER
-
-cdef FieldKind kind_of(const char* name, Py_ssize_t length) noexcept nogil
-
-
-cdef class Fields:
-    # The fields as they came, and their size with separators (what the limits count).
-    cdef readonly list items            # [name, value, name, value, ...]
-    cdef readonly Py_ssize_t size
-    cdef readonly Py_ssize_t count
-    # Framing (RFC 9112 section 6).
-    cdef readonly long long content_length      # -1: absent
-    cdef readonly bint transfer_encoding        # present at all
-    cdef readonly bint chunked                  # exactly "chunked"
-    # Host: section 3.2 wants exactly one.
-    cdef readonly int hosts
-    cdef readonly bytes host
-    # Connection options (RFC 9110 section 7.6.1), and the fields that they name.
-    cdef readonly bint close
-    cdef readonly bint keep_alive
-    cdef readonly bint wants_upgrade
-    cdef readonly set named
-    cdef readonly bytes upgrade
-    cdef readonly bint expect
-    cdef readonly bint te_trailers
-    cdef readonly bint is_copy
-    cdef public bytes request_id
-    cdef readonly bytes forwarded_for
-
-    cdef int clear(self) except -1
-    cdef Py_ssize_t append(self, bytes name, bytes value) except -1
-    cdef int _read_connection(self, bytes value) except -1
-    cpdef bytes get(self, bytes name)
+from fastmirror._head cimport Fields
 
 
 # A written request head, and where its parts lie, so that a copy is made of it with memcpy.
@@ -66,7 +20,6 @@ cpdef bytes write_response(
     int status, bytes reason, Fields fields, bint with_length, bint chunked, bytes connection)
 cpdef bytes write_trailers(Fields trailers)
 cpdef bytes chunk_head(Py_ssize_t size)
-cpdef bint is_plain_target(bytes target) except -1
 
 cdef uint64_t hash64(const uint8_t* data, size_t length, uint64_t seed) noexcept nogil
 cpdef uint64_t random64() except? 0

@@ -2,30 +2,7 @@
 
 from fractions import Fraction
 
-class Fields:
-    items: list[bytes]  # [name, value, name, value, ...]
-    size: int  # bytes on the wire
-    count: int
-    content_length: int  # -1: absent; -2: too large for any message
-    transfer_encoding: bool
-    chunked: bool
-    hosts: int
-    host: bytes | None
-    close: bool
-    keep_alive: bool
-    wants_upgrade: bool
-    named: set[bytes] | None
-    upgrade: bytes | None
-    expect: bool
-    te_trailers: bool
-    is_copy: bool
-    request_id: bytes | None
-    forwarded_for: bytes | None
-    def get(self, name: bytes) -> bytes | None: ...
-    def add(self, name: bytes, value: bytes) -> int: ...
-    # Compiled callers only.
-    def append(self, name: bytes, value: bytes) -> int: ...
-    def clear(self) -> int: ...
+from fastmirror._head import Fields
 
 class RequestHead:
     data: bytes
@@ -72,4 +49,3 @@ def write_response(
 ) -> bytes: ...
 def write_trailers(trailers: Fields | None) -> bytes: ...
 def chunk_head(size: int) -> bytes: ...
-def is_plain_target(target: bytes) -> bool: ...

@@ -1,8 +1,8 @@
-"""The compiled core: field scanning, head rewriting, the sampling hash, counters.
+"""The compiled core: head rewriting, the sampling hash, counters.
 
 Invariants: what is written here is a valid head whatever came in (hop-by-hop fields are never
 forwarded, framing fields are written anew from what was parsed); nothing here does I/O, waits,
-or keeps a reference to what it was given, save for Fields, which owns one message's fields.
+or keeps a reference to what it was given.
 """
 
 from cpython.bytes cimport (
@@ -14,6 +14,21 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport realloc
 from libc.string cimport memcpy
+
+from fastmirror._head cimport (
+    CONNECTION,
+    CONTENT_LENGTH,
+    COPY_MARKER,
+    HOP_BY_HOP,
+    OTHER,
+    REQUEST_ID,
+    TE,
+    TRAILER,
+    TRANSFER_ENCODING,
+    UPGRADE,
+    Field,
+    Fields,
+)
 
 from fractions import Fraction
 
@@ -28,174 +43,6 @@ cdef extern from "time.h" nogil:
 
 cdef extern from "sys/random.h" nogil:
     ssize_t getrandom(void* buffer, size_t length, unsigned int flags)
-
-cdef extern from "strings.h" nogil:
-    int strncasecmp(const char* a, const char* b, size_t length)
-
-
-# ---- field names -------------------------------------------------------------------------
-
-cdef inline bint _is(const char* name, const char* known, Py_ssize_t length) noexcept nogil:
-    return strncasecmp(name, known, <size_t>length) == 0
-
-
-cdef FieldKind kind_of(const char* name, Py_ssize_t length) noexcept nogil:
-    """What the field means to a proxy. The switch on length leaves most names one compare."""
-    if length == 4 and _is(name, b"host", 4):
-        return HOST
-    if length == 10:
-        if _is(name, b"connection", 10):
-            return CONNECTION
-        if _is(name, b"keep-alive", 10):
-            return HOP_BY_HOP
-    elif length == 14 and _is(name, b"content-length", 14):
-        return CONTENT_LENGTH
-    elif length == 17:
-        if _is(name, b"transfer-encoding", 17):
-            return TRANSFER_ENCODING
-        if _is(name, b"x-fastmirror-copy", 17):
-            return COPY_MARKER
-    elif length == 12 and _is(name, b"x-request-id", 12):
-        return REQUEST_ID
-    elif length == 15 and _is(name, b"x-forwarded-for", 15):
-        return FORWARDED_FOR
-    elif length == 7:
-        if _is(name, b"upgrade", 7):
-            return UPGRADE
-        if _is(name, b"trailer", 7):
-            return TRAILER
-    elif length == 6 and _is(name, b"expect", 6):
-        return EXPECT
-    elif length == 2 and _is(name, b"te", 2):
-        return TE
-    if length > 6 and _is(name, b"proxy-", 6):
-        return HOP_BY_HOP
-    return OTHER
-
-
-# A client may not name these in Connection to have us strip them: what follows us trusts them
-# (RFC 9110 section 7.6.1 forbids it only for fields that are meant for all recipients).
-cdef frozenset PROTECTED = frozenset((
-    b"authorization", b"cookie", b"content-type", b"content-encoding", b"content-length",
-    b"date", b"forwarded", b"host", b"origin", b"range", b"set-cookie", b"transfer-encoding",
-    b"via", b"x-fastmirror-copy", b"x-forwarded-client-cert", b"x-forwarded-for",
-    b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip",
-    b"x-request-id", b"cache-control", b"traceparent", b"tracestate",
-))
-
-
-cdef class Fields:
-    """One message's fields: as they came, and what a proxy must know of them."""
-
-    def __cinit__(self):
-        self.items = []
-        self.clear()
-
-    cdef int clear(self) except -1:
-        if self.items:
-            self.items = []
-        self.size = 0
-        self.count = 0
-        self.content_length = -1
-        self.transfer_encoding = self.chunked = False
-        self.hosts = 0
-        self.host = None
-        self.close = self.keep_alive = self.wants_upgrade = False
-        self.named = None
-        self.upgrade = None
-        self.expect = self.te_trailers = self.is_copy = False
-        self.request_id = None
-        self.forwarded_for = None
-        return 0
-
-    cdef Py_ssize_t append(self, bytes name, bytes value) except -1:
-        """Take one field; returns the size of all so far, in bytes as on the wire."""
-        cdef Py_ssize_t name_length = PyBytes_GET_SIZE(name)
-        cdef Py_ssize_t length = PyBytes_GET_SIZE(value)
-        cdef char* text = PyBytes_AS_STRING(value)
-        cdef FieldKind kind
-        # The parser strips white space before a value and leaves that behind it.
-        if length > 0 and (text[length - 1] == c" " or text[length - 1] == c"\t"):
-            value = value.rstrip(b" \t")
-            length = PyBytes_GET_SIZE(value)
-            text = PyBytes_AS_STRING(value)
-        self.items.append(name)
-        self.items.append(value)
-        self.count += 1
-        self.size += name_length + length + 4
-        kind = kind_of(PyBytes_AS_STRING(name), name_length)
-        if kind == OTHER:
-            return self.size
-        if kind == HOST:
-            self.hosts += 1
-            self.host = value
-        elif kind == CONNECTION:
-            self._read_connection(value)
-        elif kind == CONTENT_LENGTH:
-            # Digits alone, said once: the parser refused everything else.
-            self.content_length = int(value) if length < 19 else -2
-        elif kind == TRANSFER_ENCODING:
-            self.chunked = not self.transfer_encoding and length == 7 and _is(text, b"chunked", 7)
-            self.transfer_encoding = True
-        elif kind == UPGRADE:
-            self.upgrade = value
-        elif kind == EXPECT:
-            # The one expectation there is (RFC 9110 section 10.1.1); others are not made up.
-            self.expect = self.expect or length == 12 and _is(text, b"100-continue", 12)
-        elif kind == TE:
-            for coding in value.lower().split(b","):
-                if coding.strip(b" \t") == b"trailers":
-                    self.te_trailers = True
-        elif kind == REQUEST_ID:
-            if self.request_id is None and length:
-                self.request_id = value
-        elif kind == FORWARDED_FOR:
-            if self.forwarded_for is None:
-                self.forwarded_for = value
-            else:
-                self.forwarded_for = self.forwarded_for + b", " + value
-        elif kind == COPY_MARKER:
-            self.is_copy = True
-        return self.size
-
-    cdef int _read_connection(self, bytes value) except -1:
-        cdef bytes option
-        cdef Py_ssize_t length = PyBytes_GET_SIZE(value)
-        if length == 10 and _is(PyBytes_AS_STRING(value), b"keep-alive", 10):
-            self.keep_alive = True
-            return 0
-        for option in value.lower().split(b","):
-            option = option.strip(b" \t")
-            if option == b"close":
-                self.close = True
-            elif option == b"keep-alive":
-                self.keep_alive = True
-            elif option == b"upgrade":
-                self.wants_upgrade = True
-            elif option and option not in PROTECTED:
-                if self.named is None:
-                    self.named = set()
-                self.named.add(option)
-        return 0
-
-    cpdef bytes get(self, bytes name):
-        """The values of a field, given in lower case, joined by a comma; None where absent."""
-        cdef Py_ssize_t i, length = PyBytes_GET_SIZE(name)
-        cdef bytes found = None, other
-        for i in range(0, len(self.items), 2):
-            other = <bytes>self.items[i]
-            if PyBytes_GET_SIZE(other) == length and _is(
-                    PyBytes_AS_STRING(other), PyBytes_AS_STRING(name), length):
-                if found is None:
-                    found = <bytes>self.items[i + 1]
-                else:
-                    found = found + b"," + <bytes>self.items[i + 1]
-        return found
-
-    def add(self, bytes name not None, bytes value not None):
-        """As ``append``, for callers that are not compiled."""
-        return self.append(name, value)
-
 
 # ---- writing heads -----------------------------------------------------------------------
 
@@ -233,21 +80,64 @@ cdef inline int _put_bytes(bytes data) except -1:
     return _put(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
 
 
-cdef inline int _put_field(bytes name, bytes value) except -1:
-    _put_bytes(name)
-    _put(b": ", 2)
-    _put_bytes(value)
-    return _put(b"\r\n", 2)
+cdef int _put_number(long long number) except -1:
+    """A number that is not negative, in decimal digits."""
+    cdef char digits[20]
+    cdef int at = 20
+    while True:
+        at -= 1
+        digits[at] = c"0" + <char>(number % 10)
+        number //= 10
+        if number == 0:
+            return _put(digits + at, 20 - at)
 
 
 cdef int _put_length(long long length) except -1:
-    cdef char digits[48]
-    cdef int size = snprintf(digits, 48, b"content-length: %lld\r\n", length)
-    return _put(digits, size)
+    _put(b"content-length: ", 16)
+    _put_number(length)
+    return _put(b"\r\n", 2)
 
 
-cdef inline bint _dropped(Fields fields, bytes name):
-    return fields.named is not None and name.lower() in fields.named
+cdef inline bint _dropped(Fields fields, Field* field) except -1:
+    """Whether Connection names the field."""
+    return fields.named is not None and PyBytes_FromStringAndSize(
+        fields.text + field.name, field.name_length).lower() in fields.named
+
+
+# Fields that are passed on as they stand, one behind the other, are copied in one go: from
+# _run_start up to _run_end of the message's text.
+cdef Py_ssize_t _run_start = 0
+cdef Py_ssize_t _run_end = 0
+
+
+cdef inline int _begin() except -1:
+    global _used, _run_start, _run_end
+    _used = _run_start = _run_end = 0
+    return 0
+
+
+cdef inline int _end_run(Fields fields) except -1:
+    global _run_start, _run_end
+    if _run_end > _run_start:
+        _put(fields.text + _run_start, _run_end - _run_start)
+    _run_start = _run_end = 0
+    return 0
+
+
+cdef inline int _pass_on(Fields fields, Field* field) except -1:
+    global _run_start, _run_end
+    if field.exact and <Py_ssize_t>field.name == _run_end:
+        _run_end = <Py_ssize_t>field.value + field.value_length + 2
+        return 0
+    _end_run(fields)
+    if field.exact:
+        _run_start = field.name
+        _run_end = <Py_ssize_t>field.value + field.value_length + 2
+        return 0
+    _put(fields.text + field.name, field.name_length)
+    _put(b": ", 2)
+    _put(fields.text + field.value, field.value_length)
+    return _put(b"\r\n", 2)
 
 
 cdef class RequestHead:
@@ -256,9 +146,8 @@ cdef class RequestHead:
     cpdef bytes copy(self, bytes host, bytes marker):
         """The shadow's head: another Host, the copy marker, and nothing of what was for the
         primary alone (a copy never waits for 100 Continue)."""
-        global _used
         cdef const char* data = PyBytes_AS_STRING(self.data)
-        _used = 0
+        _begin()
         _put(data, self.host_start)
         _put_bytes(host)
         _put(data + self.host_end, self.common_end - self.host_end)
@@ -277,12 +166,10 @@ cpdef RequestHead write_request(
     A request id is made and kept in ``fields.request_id`` when asked for and absent. ``upgrade``:
     the protocol to ask for, or None.
     """
-    global _used
     cdef Py_ssize_t i
-    cdef bytes name
-    cdef FieldKind kind
+    cdef Field* field
     cdef RequestHead head = RequestHead.__new__(RequestHead)
-    _used = 0
+    _begin()
     _put_bytes(method)
     _put(b" ", 1)
     _put_bytes(target)
@@ -291,16 +178,16 @@ cpdef RequestHead write_request(
     _put_bytes(host)
     head.host_end = _used
     _put(b"\r\n", 2)
-    for i in range(0, len(fields.items), 2):
-        name = <bytes>fields.items[i]
-        kind = kind_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
-        if kind == OTHER or kind == REQUEST_ID or kind == COPY_MARKER:
-            if kind == REQUEST_ID and request_id and fields.request_id is None:
+    for i in range(fields.count):
+        field = &fields.list[i]
+        if field.kind == OTHER or field.kind == REQUEST_ID or field.kind == COPY_MARKER:
+            if field.kind == REQUEST_ID and request_id and fields.request_id is None:
                 continue  # an empty one: another is made
-            if not _dropped(fields, name):
-                _put_field(name, <bytes>fields.items[i + 1])
-        elif kind == TRAILER and fields.chunked:
-            _put_field(name, <bytes>fields.items[i + 1])
+            if not _dropped(fields, field):
+                _pass_on(fields, field)
+        elif field.kind == TRAILER and fields.chunked:
+            _pass_on(fields, field)
+    _end_run(fields)
     if fields.chunked:
         _put(b"transfer-encoding: chunked\r\n", 28)
     elif fields.content_length >= 0:
@@ -337,31 +224,30 @@ cpdef bytes write_response(
     int status, bytes reason, Fields fields, bint with_length, bint chunked, bytes connection
 ):
     """The head for the client; ``connection`` is the Connection field to write, or None."""
-    global _used
-    cdef char start[32]
     cdef Py_ssize_t i
-    cdef bytes name
-    cdef FieldKind kind
-    _used = 0
-    _put(start, snprintf(start, 32, b"HTTP/1.1 %d ", status))
+    cdef Field* field
+    _begin()
+    _put(b"HTTP/1.1 ", 9)
+    _put_number(status)
+    _put(b" ", 1)
     if reason is not None:
         _put_bytes(reason)
     _put(b"\r\n", 2)
-    for i in range(0, len(fields.items), 2):
-        name = <bytes>fields.items[i]
-        kind = kind_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name))
+    for i in range(fields.count):
+        field = &fields.list[i]
         if (
-            kind == CONNECTION
-            or kind == TRANSFER_ENCODING
-            or kind == HOP_BY_HOP
-            or kind == UPGRADE and status != 101
-            or kind == TE
-            or kind == CONTENT_LENGTH and not with_length
-            or kind == TRAILER and not chunked
-            or _dropped(fields, name)
+            field.kind == CONNECTION
+            or field.kind == TRANSFER_ENCODING
+            or field.kind == HOP_BY_HOP
+            or field.kind == UPGRADE and status != 101
+            or field.kind == TE
+            or field.kind == CONTENT_LENGTH and not with_length
+            or field.kind == TRAILER and not chunked
+            or _dropped(fields, field)
         ):
             continue
-        _put_field(name, <bytes>fields.items[i + 1])
+        _pass_on(fields, field)
+    _end_run(fields)
     if chunked:
         _put(b"transfer-encoding: chunked\r\n", 28)
     if connection is not None:
@@ -375,34 +261,17 @@ cpdef bytes write_response(
 cpdef bytes write_trailers(Fields trailers):
     """The last chunk and the trailer section (RFC 9112 section 7.1.2); what frames or routes a
     message may not be a trailer (RFC 9110 section 6.5.1)."""
-    global _used
     cdef Py_ssize_t i
-    cdef bytes name
     if trailers is None or trailers.count == 0:
         return b"0\r\n\r\n"
-    _used = 0
+    _begin()
     _put(b"0\r\n", 3)
-    for i in range(0, len(trailers.items), 2):
-        name = <bytes>trailers.items[i]
-        if kind_of(PyBytes_AS_STRING(name), PyBytes_GET_SIZE(name)) == OTHER:
-            _put_field(name, <bytes>trailers.items[i + 1])
+    for i in range(trailers.count):
+        if trailers.list[i].kind == OTHER:
+            _pass_on(trailers, &trailers.list[i])
+    _end_run(trailers)
     _put(b"\r\n", 2)
     return PyBytes_FromStringAndSize(_scratch, _used)
-
-
-cpdef bint is_plain_target(bytes target) except -1:
-    """Whether a target is a path that is forwarded as it stands: it begins with a slash, and has
-    no fragment and nothing that could be a dot segment."""
-    cdef const char* text = PyBytes_AS_STRING(target)
-    cdef Py_ssize_t i, length = PyBytes_GET_SIZE(target)
-    if length == 0 or text[0] != c"/":
-        return False
-    for i in range(length):
-        if text[i] == c"#":
-            return False
-        if text[i] == c"/" and i + 1 < length and (text[i + 1] == c"." or text[i + 1] == c"%"):
-            return False
-    return True
 
 
 cpdef bytes chunk_head(Py_ssize_t size):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fastmirror._core import Fields
+from fastmirror._head import Fields
 
 ROUNDS = 50
 ITERATIONS = 2000

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from fastmirror._core import Fields, write_request, write_response
+from fastmirror._core import write_request, write_response
+from fastmirror._head import Fields
 
 from .conftest import fields, pairs
 

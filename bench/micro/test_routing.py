@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fastmirror._core import Fields
+from fastmirror._head import Fields
 from fastmirror.rules.model import (
     Destination,
     HeaderMatch,

@@ -7,7 +7,7 @@ lengths, a length that is no number) never comes here: the parser has refused it
 
 from __future__ import annotations
 
-from fastmirror._core import Fields
+from fastmirror._head import Fields
 
 NO_BODY = 0
 LENGTH = 1

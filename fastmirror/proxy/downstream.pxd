@@ -1,4 +1,7 @@
-from fastmirror._core cimport Fields, is_plain_target, now
+cimport cython
+
+from fastmirror._core cimport now
+from fastmirror._head cimport Fields, is_plain_target
 from fastmirror.http1.framing cimport request_body
 from fastmirror.proxy.exchange cimport Client, Exchange
 from fastmirror.rules.request cimport Request
@@ -6,13 +9,14 @@ from fastmirror.rules.request cimport Request
 
 cdef class Downstream(Client):
     cdef object transport
-    cdef object parser
+    cdef object parser                  # None: no request has needed it yet
     cdef readonly bytes source_ip
     cdef readonly object peer           # as asyncio names it
     cdef readonly double since
     # The request whose head or body is coming in.
     cdef Fields fields
     cdef bytes url
+    cdef long long body_left            # of a body whose head was scanned
     cdef Exchange receiving
     cdef Exchange latest
     cdef bint in_head
@@ -37,8 +41,15 @@ cdef class Downstream(Client):
     cdef bytes raw_host                 # of the request before; most are the same
     cdef bytes host
 
+    @cython.locals(at=Py_ssize_t, size=Py_ssize_t)
     cdef int _feed(self, bytes data) except -1
-    cdef int _parse(self, object data) except -1
+
+    @cython.locals(at=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, fields=Fields)
+    cdef int _take_in(self, bytes data) except -1
+    cdef int _scanned(self, Fields fields) except -1
+    cdef int _body(self, bytes data) except -1
+    cdef int _complete(self) except -1
+    cdef int _parse(self, bytes data) except -1
     cdef int _switch_reading(self) except -1
     cdef int _take(self, Exchange exchange) except -1
     cdef int _refuse(self, int status, str flags, str text) except -1
@@ -47,7 +58,9 @@ cdef class Downstream(Client):
     cdef int _linger(self) except -1
     cdef int _give_up(self) except -1
     cdef int _close(self) except -1
-    cdef Exchange _exchange(self)
+    cdef Exchange _exchange(
+        self, bytes method, bytes target, Fields fields, bint http10, bint plain)
+    cdef Exchange _parsed(self)
     cdef int _upgraded(self, bytes rest) except -1
 
 

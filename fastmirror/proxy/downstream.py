@@ -14,7 +14,8 @@ from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
-from fastmirror._core import Fields, is_plain_target, now
+from fastmirror._core import now
+from fastmirror._head import Fields, is_plain_target
 from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import INVALID, NO_BODY, request_body
 from fastmirror.http1.target import normal_host, resolve_dots, split_absolute
@@ -40,12 +41,13 @@ class Downstream(Client):
         self.looked_at = 0
         self.context = context
         self.transport: Any = None
-        self.parser: Any = HttpRequestParser(self)
+        self.parser: Any = None
         self.source_ip = b""
         self.peer: Any = None
         self.since = now()
-        self.fields = Fields()
+        self.fields: Fields | None = None
         self.url = b""
+        self.body_left = 0
         self.receiving: Exchange | None = None
         self.latest: Exchange | None = None
         self.in_head = self.head_timed = False
@@ -149,14 +151,13 @@ class Downstream(Client):
         if size <= 16384 or (
             receiving is not None and receiving.fields.content_length - receiving.bytes_in >= size
         ):
-            self._parse(data)
+            self._take_in(data)
         else:
-            view = memoryview(data)
             for at in range(0, size, PIECE):
                 if self.paused_by_line or self.refused or self.lingering or self.tunnel:
                     self.unread.append(data[at:])
                     break
-                self._parse(view[at : at + PIECE])
+                self._take_in(data[at : at + PIECE])
         if self.in_head:
             return 0
         receiving = self.receiving
@@ -165,9 +166,78 @@ class Downstream(Client):
             self.context.wheel.arm(self, self.context.idle_timeout)
         return 0
 
-    def _parse(self, data: Any) -> int:
-        if self.lingering or self.parser is None:
+    def _take_in(self, data: bytes) -> int:
+        """Scan requests whose heads are plain and complete; all else is the parser's, which is
+        always between two messages when a request is scanned.
+        """
+        at = 0
+        size = len(data)
+        while at < size and not self.refused and not self.lingering:
+            if self.body_left > 0:
+                end = size if size - at <= self.body_left else at + self.body_left
+                self.body_left -= end - at
+                self._body(data if end - at == size else data[at:end])
+                at = end
+                if self.body_left == 0:
+                    self._complete()
+                continue
+            if self.in_head or self.receiving is not None:
+                break
+            fields = Fields()
+            end = fields.scan_request(data, at)
+            if end == 0 or fields.size > self.context.max_header_bytes:
+                break
+            at = end
+            self._scanned(fields)
+        if at < size:
+            self._parse(data[at:] if at else data)
+        return 0
+
+    def _scanned(self, fields: Fields) -> int:
+        """A request's head, whole."""
+        self.fields = fields
+        assert fields.method is not None and fields.target is not None
+        if fields.count > self.context.max_headers:
+            return self._refuse(431, "-", "the header fields are too many or too large")
+        if len(fields.target) > self.context.max_uri:
+            return self._refuse(414, "-", "the request target is too long")
+        try:
+            exchange = self._exchange(fields.method, fields.target, fields, False, True)
+        except RefusedError:
+            return self._refuse_rejected()
+        self.receiving = self.latest = exchange
+        self.unframed = 0
+        self.body_left = max(0, fields.content_length)
+        self._take(exchange)
+        if self.body_left == 0:
+            self._complete()
+        return 0
+
+    def _body(self, data: bytes) -> int:
+        self.unframed = 0
+        receiving = self.receiving
+        if receiving is not None:
+            receiving.request_data(data)
+        return 0
+
+    def _complete(self) -> int:
+        exchange = self.receiving
+        self.receiving = None
+        if exchange is not None:
+            exchange.request_end()
+        return 0
+
+    def _refuse_rejected(self) -> int:
+        rejection, self.rejection = self.rejection, None
+        assert rejection is not None
+        status, flags, text = rejection.args
+        return self._refuse(status, flags, text)
+
+    def _parse(self, data: bytes) -> int:
+        if self.lingering or self.transport is None:
             return 0
+        if self.parser is None:
+            self.parser = HttpRequestParser(self)
         self.unframed += len(data)
         upgraded_at, failure = -1, None
         try:
@@ -178,12 +248,10 @@ class Downstream(Client):
             failure = error
         # Outside of the handlers, so that no other exception gets this one as its context.
         if upgraded_at >= 0:
-            self._upgraded(bytes(data[upgraded_at:]))
+            self._upgraded(data[upgraded_at:])
         elif failure is not None:
-            rejection, self.rejection = self.rejection, None
-            if rejection is not None:
-                status, flags, text = rejection.args
-                self._refuse(status, flags, text)
+            if self.rejection is not None:
+                self._refuse_rejected()
             else:
                 report_unexpected(failure)
                 self._refuse(400, "DPE", f"not a valid request: {failure}")
@@ -215,9 +283,11 @@ class Downstream(Client):
             if self.receiving.trailers is None:
                 self.receiving.trailers = Fields()
             self.fields = self.receiving.trailers
+        fields = self.fields
+        assert fields is not None
         if (
-            self.fields.append(name, value) > self.context.max_header_bytes
-            or self.fields.count > self.context.max_headers
+            fields.append(name, value) > self.context.max_header_bytes
+            or fields.count > self.context.max_headers
         ):
             raise self._rejected(431, "-", "the header fields are too many or too large")
 
@@ -226,15 +296,12 @@ class Downstream(Client):
         if self.lingering:
             self.receiving = None
             return
-        exchange = self._exchange()
+        exchange = self._parsed()
         self.receiving = self.latest = exchange
         self._take(exchange)
 
     def on_body(self, data: bytes) -> None:
-        self.unframed = 0
-        receiving = self.receiving
-        if receiving is not None:
-            receiving.request_data(data)
+        self._body(data)
 
     def on_message_complete(self) -> None:
         exchange = self.receiving
@@ -242,8 +309,7 @@ class Downstream(Client):
             return
         if exchange.body != NO_BODY and exchange.fields.wants_upgrade and self._stopped_early():
             return
-        self.receiving = None
-        exchange.request_end()
+        self._complete()
 
     def _stopped_early(self) -> bool:
         """The parser takes no body behind an Upgrade, and calls the message complete."""
@@ -254,20 +320,28 @@ class Downstream(Client):
         self.rejection = RefusedError(status, flags, text)
         return self.rejection
 
-    def _exchange(self) -> Exchange:
-        """The exchange of the head that is complete.
+    def _parsed(self) -> Exchange:
+        """The exchange of the head that the parser has taken.
 
         Raises RefusedError.
         """
-        fields = self.fields
-        method: bytes = self.parser.get_method()
         version: str = self.parser.get_http_version()
         if version not in ("1.1", "1.0"):
             if version < "1.0":
                 raise self._rejected(400, "DPE", "the request line has no HTTP version")
             raise self._rejected(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
-        http10 = version == "1.0"
-        target = self.url
+        assert self.fields is not None
+        return self._exchange(
+            self.parser.get_method(), self.url, self.fields, version == "1.0", False
+        )
+
+    def _exchange(
+        self, method: bytes, target: bytes, fields: Fields, http10: bool, plain: bool
+    ) -> Exchange:
+        """The exchange of a head. ``plain``: the target is known to be a path without dots.
+
+        Raises RefusedError.
+        """
         host = fields.host
         if fields.hosts != 1 and (fields.hosts > 1 or not http10):
             raise self._rejected(400, "DPE", "a request has exactly one Host field")
@@ -281,7 +355,7 @@ class Downstream(Client):
         if 0 <= self.context.max_body < fields.content_length:
             raise self._rejected(413, "-", "the body is too large")
         try:
-            if not is_plain_target(target):
+            if not plain and not is_plain_target(target):
                 if target == b"*":
                     if method != b"OPTIONS":
                         raise ValueError("only OPTIONS can be asked of *")
@@ -355,7 +429,9 @@ class Downstream(Client):
         if receiving is not None and not self.in_head:
             return receiving.bad_body(text)
         self.in_head = False
-        exchange = Exchange(self, b"-", self.fields, None, b"", False, NO_BODY, None)
+        self.body_left = 0
+        fields = self.fields if self.fields is not None else Fields()
+        exchange = Exchange(self, b"-", fields, None, b"", False, NO_BODY, None)
         exchange.refuse(status, flags, text)
         return self._take(exchange)
 

@@ -1,5 +1,4 @@
 from fastmirror._core cimport (
-    Fields,
     RequestHead,
     chunk_head,
     now,
@@ -7,6 +6,7 @@ from fastmirror._core cimport (
     write_response,
     write_trailers,
 )
+from fastmirror._head cimport Fields
 from fastmirror.mirror.copy cimport Copy
 from fastmirror.mirror.mirror cimport Mirror
 from fastmirror.proxy.context cimport ProxyContext, RouteAction

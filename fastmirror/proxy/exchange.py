@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 from fastmirror._core import (
-    Fields,
     RequestHead,
     chunk_head,
     now,
@@ -18,6 +17,7 @@ from fastmirror._core import (
     write_response,
     write_trailers,
 )
+from fastmirror._head import Fields
 from fastmirror.counts import NO_ENDPOINT
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from fastmirror.mirror.copy import Copy

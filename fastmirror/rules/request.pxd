@@ -1,4 +1,4 @@
-from fastmirror._core cimport Fields
+from fastmirror._head cimport Fields
 
 
 cdef class Request:

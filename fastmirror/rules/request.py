@@ -4,7 +4,7 @@ the normal form of the comparison; nothing is percent-decoded but dot segments.
 
 from __future__ import annotations
 
-from fastmirror._core import Fields
+from fastmirror._head import Fields
 from fastmirror.rules.model import Key, KeySource
 
 HEADER, COOKIE, QUERY, SOURCE_IP, PATH, REQUEST_ID = range(6)

@@ -1,4 +1,6 @@
-from fastmirror._core cimport Fields
+cimport cython
+
+from fastmirror._head cimport Fields
 from fastmirror.http1.framing cimport response_body
 from fastmirror.timers cimport Timed, Wheel
 
@@ -26,7 +28,7 @@ cdef class UpstreamConnection(Timed):
     cdef ConnectionOwner owner
     cdef Wheel wheel
     cdef readonly object transport
-    cdef object parser
+    cdef object parser                  # None: no response has needed it yet
     cdef ResponseHandler handler        # None: idle
     # The exchange under way.
     cdef bytes unsent                   # a head that waits for the body behind it
@@ -36,6 +38,8 @@ cdef class UpstreamConnection(Timed):
     cdef readonly bytes reason
     cdef readonly Fields fields         # of the head; of the trailer section once `headed`
     cdef readonly int body              # framing.NO_BODY and so on
+    cdef bint scanned                   # its head was plain: no parser sees any of it
+    cdef long long body_left            # of its body, then
     cdef bint headed                    # the final head is complete
     cdef bint ended                     # the response is complete
     cdef bint excess                    # bytes beyond it came: never used again
@@ -55,5 +59,11 @@ cdef class UpstreamConnection(Timed):
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1
+
+    @cython.locals(end=Py_ssize_t, body=int)
+    cdef bint _scan(self, ResponseHandler handler, bytes data) except -1
+
+    @cython.locals(size=Py_ssize_t)
+    cdef int _body(self, ResponseHandler handler, bytes data) except -1
     cdef int _finish(self) except -1
     cdef int _fail(self, int kind, str reason) except -1

@@ -17,8 +17,8 @@ from httptools import (
     HttpResponseParser,
 )
 
-from fastmirror._core import Fields
-from fastmirror.http1.framing import INVALID, NO_BODY, UNTIL_CLOSE, response_body
+from fastmirror._head import Fields
+from fastmirror.http1.framing import INVALID, LENGTH, NO_BODY, UNTIL_CLOSE, response_body
 from fastmirror.timers import Timed, Wheel
 
 # Why an exchange failed.
@@ -110,7 +110,7 @@ class UpstreamConnection(Timed):
         self.owner = owner
         self.wheel = wheel
         self.transport: Any = None
-        self.parser: Any = HttpResponseParser(self)
+        self.parser: Any = None
         self.handler: ResponseHandler | None = None
         self.fields = Fields()
         self.reason: bytes | None = None
@@ -119,7 +119,8 @@ class UpstreamConnection(Timed):
         self.body = NO_BODY
         self.to_head = self.started = self.headed = self.ended = False
         self.excess = self.reusable = self.tunnel = False
-        self.exchanges = self.wire = self.unframed = 0
+        self.scanned = False
+        self.exchanges = self.wire = self.unframed = self.body_left = 0
         self.reading_paused = self.writing_paused = False
 
     # -- for the handler
@@ -202,9 +203,20 @@ class UpstreamConnection(Timed):
             handler.response_data(data)
             handler.received()
             return
-        self.started = True
         self.wire += len(data)
+        if not self.started:
+            self.started = True
+            self.scanned = self._scan(handler, data)
+        elif self.scanned:
+            self._body(handler, data)
+        if self.scanned:
+            if self.ended:
+                self._finish()
+            handler.received()
+            return
         self.unframed += len(data)
+        if self.parser is None:
+            self.parser = HttpResponseParser(self)
         upgraded_at, failure = -1, None
         try:
             self.parser.feed_data(data)
@@ -233,6 +245,39 @@ class UpstreamConnection(Timed):
         handler.received()
         if self.unframed > MAX_UNFRAMED and self.handler is not None:
             self._fail(PROTOCOL, "invalid answer: a head, a trailer or an extension without end")
+
+    def _scan(self, handler: ResponseHandler, data: bytes) -> bool:
+        """Take a response whose head is plain and complete, and what came of its body."""
+        fields = self.fields
+        end = fields.scan_response(data)
+        if end == 0 or end > MAX_HEAD:
+            return False
+        body = response_body(fields.status, self.to_head, fields)
+        if body == UNTIL_CLOSE or body == INVALID:
+            return False
+        self.status = fields.status
+        self.reason = fields.reason
+        self.body = body
+        self.headed = self.reusable = True
+        self.body_left = fields.content_length if body == LENGTH else 0
+        handler.response_head(self)
+        if self.handler is not None:
+            self._body(handler, data[end:] if end < len(data) else b"")
+        return True
+
+    def _body(self, handler: ResponseHandler, data: bytes) -> int:
+        """More of a body whose length is known."""
+        size = len(data)
+        if size > self.body_left:
+            self.excess = True
+            size = self.body_left
+            data = data[:size]
+        self.body_left -= size
+        if size:
+            handler.response_data(data)
+        if self.body_left == 0:
+            self.ended = True
+        return 0
 
     def eof_received(self) -> bool:
         return False
@@ -342,8 +387,8 @@ class UpstreamConnection(Timed):
         self.deadline = 0.0
         if self.excess or self.body == UNTIL_CLOSE:
             self.reusable = False
-        if self.to_head and self.reusable:
-            self.parser = HttpResponseParser(self)
+        if self.to_head and not self.scanned:
+            self.parser = None  # it waits for a body
         if handler is not None:
             handler.response_end(self)
         return 0

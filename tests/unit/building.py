@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 import fastmirror
-from fastmirror._core import Fields
+from fastmirror._head import Fields
 from fastmirror.http1.target import normal_host
 from fastmirror.rules.load import RulesError, decode_rules
 from fastmirror.rules.model import Rules

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmirror._core import Fields
+from fastmirror._head import Fields
 
 from .building import fields, tokens, values
 

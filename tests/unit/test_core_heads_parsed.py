@@ -8,7 +8,8 @@ import h11
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmirror._core import Fields, chunk_head, write_request, write_response, write_trailers
+from fastmirror._core import chunk_head, write_request, write_response, write_trailers
+from fastmirror._head import Fields
 
 from .building import fields, tokens
 

@@ -1,0 +1,38 @@
+"""The interface of ``_head.pyx``: see there for what each does."""
+
+class Fields:
+    count: int
+    size: int  # bytes on the wire
+    # The start line, of a head that was scanned.
+    method: bytes | None
+    target: bytes | None
+    status: int
+    reason: bytes | None
+    content_length: int  # -1: absent; -2: too large for any message
+    transfer_encoding: bool
+    chunked: bool
+    hosts: int
+    host: bytes | None
+    close: bool
+    keep_alive: bool
+    wants_upgrade: bool
+    named: set[bytes] | None
+    upgrade: bytes | None
+    expect: bool
+    te_trailers: bool
+    is_copy: bool
+    request_id: bytes | None
+    forwarded_for: bytes | None
+    def get(self, name: bytes) -> bytes | None: ...
+    def add(self, name: bytes, value: bytes) -> int: ...
+    def scanned_request(self, data: bytes, at: int = 0) -> int: ...
+    def scanned_response(self, data: bytes) -> int: ...
+    @property
+    def items(self) -> list[bytes]: ...  # [name, value, name, value, ...]
+    # Compiled callers only.
+    def scan_request(self, data: bytes, at: int) -> int: ...
+    def scan_response(self, data: bytes) -> int: ...
+    def append(self, name: bytes, value: bytes) -> int: ...
+    def clear(self) -> int: ...
+
+def is_plain_target(target: bytes) -> bool: ...
