@@ -80,4 +80,5 @@ cdef class Fields:
     cdef int _read_connection(self, bytes value) except -1
 
 
+cpdef bytes part(bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef bint is_plain_target(bytes target) except -1

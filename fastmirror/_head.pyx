@@ -481,6 +481,13 @@ cdef class Fields:
         return self.scan_response(data)
 
 
+cpdef bytes part(bytes data, Py_ssize_t start, Py_ssize_t end):
+    """``data[start:end]``, of bounds that lie within; without a slice object."""
+    if not 0 <= start <= end <= PyBytes_GET_SIZE(data):
+        raise IndexError(end)
+    return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
+
+
 cpdef bint is_plain_target(bytes target) except -1:
     """Whether a target is a path that is forwarded as it stands: it begins with a slash, and has
     no fragment and nothing that could be a dot segment."""

@@ -1,9 +1,16 @@
+cimport cython
+
+from fastmirror._core cimport now
 from fastmirror.counts cimport MirrorCounts
 from fastmirror.mirror.control cimport MirrorControl
 from fastmirror.mirror.limits cimport CopyQueue
 from fastmirror.timers cimport Wheel
 from fastmirror.upstream.cluster cimport Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
+
+# Constants that are C integers here.
+cdef int HEALTH_UNKNOWN, HEALTH_GOOD, HEALTH_BAD
+cdef long long MAX_HEADS
 
 
 # What a copy knows of its mirror.
@@ -33,7 +40,7 @@ cdef class Copy(ResponseHandler):
     cdef int state
     cdef UpstreamConnection connection  # in ACTIVE alone
     # The request: what came before there was a connection, and whether all of it has come.
-    cdef list waiting
+    cdef list waiting                   # None: nothing
     cdef bint whole
     cdef long long fed                  # bytes of the body so far, without framing
     cdef bint piecewise                 # some of it was written behind the head
@@ -48,6 +55,8 @@ cdef class Copy(ResponseHandler):
     cdef readonly int status
     cdef readonly str outcome
 
+    cdef int set_up(
+        self, CopyOwner mirror, Member member, bytes head, bint to_head, bint has_body) except -1
     cdef int feed(self, bytes data, Py_ssize_t size) except -1
     cdef int flush(self) except -1
     cdef int end(self) except -1
@@ -55,6 +64,8 @@ cdef class Copy(ResponseHandler):
     cdef int drop(self, int reason) except -1
     cdef int abandon(self, int kind) except -1
     cdef int start(self) except -1
+
+    @cython.locals(change="long long")
     cdef int _charge(self, long long size) except -1
     cdef int _over_budget(self, long long held) except -1
     cdef int _complete(self, UpstreamConnection connection, bint reusable) except -1

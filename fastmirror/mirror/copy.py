@@ -26,7 +26,7 @@ from fastmirror.counts import (
     MirrorCounts,
 )
 from fastmirror.mirror.control import MirrorControl
-from fastmirror.mirror.limits import CopyQueue
+from fastmirror.mirror.limits import HEALTH_BAD, HEALTH_GOOD, HEALTH_UNKNOWN, CopyQueue
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Member
 from fastmirror.upstream.connection import (
@@ -36,9 +36,6 @@ from fastmirror.upstream.connection import (
     ResponseHandler,
     UpstreamConnection,
 )
-
-# What the end of a copy says about its shadow.
-HEALTH_UNKNOWN, HEALTH_GOOD, HEALTH_BAD = range(3)
 
 MAX_HEADS = 1 << 18  # bytes of heads and framing that are read beyond max_response
 
@@ -75,9 +72,10 @@ class CopyOwner:
 class Copy(ResponseHandler):
     """Made by ``Mirror.open`` alone."""
 
-    def __init__(
+    def set_up(
         self, mirror: CopyOwner, member: Member, head: bytes, to_head: bool, has_body: bool
-    ) -> None:
+    ) -> int:
+        """What a constructor would do, without the cost of calling one."""
         self.mirror = mirror
         self.member = member
         self.head = head
@@ -85,7 +83,7 @@ class Copy(ResponseHandler):
         self.has_body = has_body
         self.state = 0  # QUEUED
         self.connection: UpstreamConnection | None = None
-        self.waiting: list[bytes] = []
+        self.waiting: list[bytes] | None = None
         self.whole = False
         self.fed = 0
         self.piecewise = self.held = False
@@ -96,6 +94,7 @@ class Copy(ResponseHandler):
         self.on_end: Callable[[Copy], None] | None = None
         self.status = 0
         self.outcome: str | None = None
+        return 0
 
     # -- from the exchange with the primary
 
@@ -113,14 +112,16 @@ class Copy(ResponseHandler):
             lag = self.charged + len(data)
             if self._over_budget(lag):
                 return 0
+            if self.waiting is None:
+                self.waiting = []
             self.waiting.append(data)
             return self._charge(lag)
-        lag = connection.transport.get_write_buffer_size() + len(data)
+        lag = connection.unsent() + len(data)
         if self._over_budget(lag):
             return 0
         self.piecewise = True
         connection.write(data)
-        return self._charge(connection.transport.get_write_buffer_size())
+        return self._charge(connection.unsent())
 
     def flush(self) -> int:
         """All of what was read in one go has been fed."""
@@ -183,13 +184,13 @@ class Copy(ResponseHandler):
         self.state = 2
         self.connection = connection
         connection.send(self, self.head, self.to_head, self.has_body and not self.whole)
-        if self.waiting:
+        if self.waiting is not None:
             self.piecewise = True
             for data in self.waiting:
                 connection.write(data)
-            self.waiting = []
+            self.waiting = None
         if self.charged:
-            self._charge(connection.transport.get_write_buffer_size())
+            self._charge(connection.unsent())
         if self.whole:
             self.mirror.wheel.arm(connection, self.mirror.response_timeout)
         return 0
@@ -222,7 +223,7 @@ class Copy(ResponseHandler):
         reusable = connection.reusable and self.whole
         if reusable and self.piecewise:
             # An answer before all of the request was read: what is unsent is not for the next.
-            reusable = connection.transport.get_write_buffer_size() == 0
+            reusable = connection.unsent() == 0
         return self._complete(connection, reusable)
 
     def switched(self, connection: UpstreamConnection, rest: bytes) -> int:
@@ -246,7 +247,7 @@ class Copy(ResponseHandler):
 
     def write_paused(self, paused: bool) -> int:
         if not paused and self.connection is not None:
-            self._charge(self.connection.transport.get_write_buffer_size())
+            self._charge(self.connection.unsent())
         return 0
 
     # -- for the access log
@@ -315,7 +316,7 @@ class Copy(ResponseHandler):
         self._charge(0)
         self.state = 3
         self.connection = None
-        self.waiting = []
+        self.waiting = None
         self.outcome = outcome
         self.mirror.live.discard(self)
         if self.on_end is not None:

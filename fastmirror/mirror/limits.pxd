@@ -1,3 +1,6 @@
+from fastmirror._core cimport now
+
+
 cdef class CopyQueue:
     cdef readonly long max_copies
     cdef readonly long long max_bytes

@@ -11,6 +11,10 @@ from collections import OrderedDict
 from fastmirror._core import now
 
 
+# What the end of a copy says about its shadow.
+HEALTH_UNKNOWN, HEALTH_GOOD, HEALTH_BAD = range(3)
+
+
 class CopyQueue:
     """Copies that wait for a connection, the oldest first; bounded in number and in bytes."""
 

@@ -1,8 +1,16 @@
+cimport cython
+
 from fastmirror._core cimport RequestHead, Sampler
 from fastmirror.mirror.copy cimport Copy, CopyOwner
 from fastmirror.mirror.limits cimport Breaker, RateLimit
 from fastmirror.rules.request cimport KeyReader, Request
 from fastmirror.upstream.cluster cimport Cluster
+
+# Constants that are C integers here.
+cdef int KEEP, TARGET, SUFFIX, LITERAL
+cdef int HEALTH_BAD, HEALTH_GOOD
+cdef int BODY_TOO_LARGE, BREAKER, BYTES_FULL, LOOP, NO_ENDPOINT, OFF, QUEUE_FULL, RATE
+cdef int UNSAFE_METHOD, UPGRADE
 
 
 cdef class Mirror(CopyOwner):
@@ -29,9 +37,13 @@ cdef class Mirror(CopyOwner):
     cdef bint _sampled(self, Request request) except -1
     cdef int _refusal(self, Request request, long long length, bint upgrade) except -2
     cdef bytes _copy_host(self, bytes host, bytes target)
+
+    @cython.locals(copy=Copy, reason=int)
     cdef Copy open(
         self, Request request, RequestHead head, bytes host, long long length, bint upgrade)
     cdef int refuse(self, Request request, int reason) except -1
+
+    @cython.locals(size=Py_ssize_t)
     cdef int admit(self, Copy copy) except -1
     cdef int ended(self, Copy copy, int health) except -1
     cdef int next_from_queue(self) except -1

@@ -26,8 +26,8 @@ from fastmirror.counts import (
 )
 from fastmirror.http1.target import split_port
 from fastmirror.mirror.control import MirrorControl
-from fastmirror.mirror.copy import HEALTH_BAD, HEALTH_GOOD, Copy, CopyOwner
-from fastmirror.mirror.limits import Breaker, CopyQueue, RateLimit
+from fastmirror.mirror.copy import Copy, CopyOwner
+from fastmirror.mirror.limits import HEALTH_BAD, HEALTH_GOOD, Breaker, CopyQueue, RateLimit
 from fastmirror.rules.model import HostPolicy
 from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.request import KeyReader, Request
@@ -115,7 +115,8 @@ class Mirror(CopyOwner):
             self.counts.dropped(NO_ENDPOINT)
             return None
         data = head.copy(self._copy_host(host, member.name), self.marker)
-        copy = Copy(self, member, data, request.method == b"HEAD", length != 0)
+        copy = Copy.__new__(Copy)
+        copy.set_up(self, member, data, request.method == b"HEAD", length != 0)
         self.live.add(copy)
         if self.max_body >= 0 and length < 0:
             copy.held = True  # nobody knows yet whether it is too large

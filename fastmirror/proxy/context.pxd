@@ -1,3 +1,6 @@
+cimport cython
+
+from fastmirror._core cimport random64
 from fastmirror.counts cimport RouteCounts, WorkerCounts
 from fastmirror.rules.request cimport Request
 from fastmirror.rules.table cimport RouteTable
@@ -14,6 +17,7 @@ cdef class RouteAction:
     cdef readonly RouteCounts counts
     cdef readonly double timeout        # seconds; 0: none
 
+    @cython.locals(point="unsigned long long", weight="unsigned long long", index=Py_ssize_t)
     cdef Cluster pick(self)
 
 

@@ -1,14 +1,19 @@
 cimport cython
 
 from fastmirror._core cimport now
-from fastmirror._head cimport Fields, is_plain_target
+from fastmirror._head cimport Fields, is_plain_target, part
+from fastmirror._outlet cimport Outlet
 from fastmirror.http1.framing cimport request_body
 from fastmirror.proxy.exchange cimport Client, Exchange
 from fastmirror.rules.request cimport Request
 
+# Imported constants that are C integers here.
+cdef int INVALID, NO_BODY
+
 
 cdef class Downstream(Client):
     cdef object transport
+    cdef Outlet outlet
     cdef object parser                  # None: no request has needed it yet
     cdef readonly bytes source_ip
     cdef readonly object peer           # as asyncio names it
@@ -29,7 +34,6 @@ cdef class Downstream(Client):
     cdef Exchange current
     cdef object waiting                 # deque of Exchange; None: none ever waited
     cdef list unread
-    cdef list outgoing                  # of the response, until flush()
     # Why reading is paused.
     cdef bint paused_by_upstream
     cdef bint paused_by_line
@@ -52,12 +56,16 @@ cdef class Downstream(Client):
     cdef int _parse(self, bytes data) except -1
     cdef int _switch_reading(self) except -1
     cdef int _take(self, Exchange exchange) except -1
+
+    @cython.locals(exchange=Exchange)
     cdef int _refuse(self, int status, str flags, str text) except -1
     cdef int _next(self) except -1
     cdef int _read_on(self) except -1
     cdef int _linger(self) except -1
     cdef int _give_up(self) except -1
     cdef int _close(self) except -1
+
+    @cython.locals(request=Request, exchange=Exchange)
     cdef Exchange _exchange(
         self, bytes method, bytes target, Fields fields, bint http10, bint plain)
     cdef Exchange _parsed(self)

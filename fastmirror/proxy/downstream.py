@@ -15,7 +15,8 @@ from typing import Any
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from fastmirror._core import now
-from fastmirror._head import Fields, is_plain_target
+from fastmirror._head import Fields, is_plain_target, part
+from fastmirror._outlet import Outlet
 from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import INVALID, NO_BODY, request_body
 from fastmirror.http1.target import normal_host, resolve_dots, split_absolute
@@ -41,6 +42,7 @@ class Downstream(Client):
         self.looked_at = 0
         self.context = context
         self.transport: Any = None
+        self.outlet = Outlet()
         self.parser: Any = None
         self.source_ip = b""
         self.peer: Any = None
@@ -56,7 +58,6 @@ class Downstream(Client):
         self.current: Exchange | None = None
         self.waiting: deque[Exchange] | None = None
         self.unread: list[bytes] = []
-        self.outgoing: list[bytes] = []
         self.unsent = NEVER
         self.rejection: RefusedError | None = None
         self.paused_by_upstream = self.paused_by_line = self.reading_paused = False
@@ -71,6 +72,7 @@ class Downstream(Client):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.outlet.open(transport)
         self.peer = transport.get_extra_info("peername")
         if isinstance(self.peer, tuple):
             self.source_ip = self.peer[0].removeprefix("::ffff:").encode()
@@ -110,6 +112,7 @@ class Downstream(Client):
         self.waiting = None
         self.receiving = self.latest = None
         self.unread = []
+        self.outlet.shut()
         self.transport = None
         self.parser = None  # a cycle, by its bound callbacks
 
@@ -176,21 +179,21 @@ class Downstream(Client):
             if self.body_left > 0:
                 end = size if size - at <= self.body_left else at + self.body_left
                 self.body_left -= end - at
-                self._body(data if end - at == size else data[at:end])
+                self._body(data if end - at == size else part(data, at, end))
                 at = end
                 if self.body_left == 0:
                     self._complete()
                 continue
             if self.in_head or self.receiving is not None:
                 break
-            fields = Fields()
+            fields = Fields.__new__(Fields)
             end = fields.scan_request(data, at)
             if end == 0 or fields.size > self.context.max_header_bytes:
                 break
             at = end
             self._scanned(fields)
         if at < size:
-            self._parse(data[at:] if at else data)
+            self._parse(part(data, at, size) if at else data)
         return 0
 
     def _scanned(self, fields: Fields) -> int:
@@ -375,8 +378,11 @@ class Downstream(Client):
         if fields.upgrade is not None and fields.wants_upgrade and body == NO_BODY and not http10:
             # h2c is not spoken; what else is asked for is the primary's to grant.
             upgrade = fields.upgrade if b"h2c" not in fields.upgrade.lower() else None
-        request = Request(method, target, self.host, fields, self.source_ip)
-        return Exchange(self, method, fields, request, host, http10, body, upgrade)
+        request = Request.__new__(Request)
+        request.set_up(method, target, self.host, fields, self.source_ip)
+        exchange = Exchange.__new__(Exchange)
+        exchange.set_up(self, method, fields, request, host, http10, body, upgrade)
+        return exchange
 
     def _upgraded(self, rest: bytes) -> int:
         """The parser stopped behind a request that asks for an upgrade. Whether what follows is
@@ -431,7 +437,8 @@ class Downstream(Client):
         self.in_head = False
         self.body_left = 0
         fields = self.fields if self.fields is not None else Fields()
-        exchange = Exchange(self, b"-", fields, None, b"", False, NO_BODY, None)
+        exchange = Exchange.__new__(Exchange)
+        exchange.set_up(self, b"-", fields, None, b"", False, NO_BODY, None)
         exchange.refuse(status, flags, text)
         return self._take(exchange)
 
@@ -496,6 +503,7 @@ class Downstream(Client):
         self.paused_by_upstream = self.paused_by_line = False
         self._switch_reading()
         if self.half_closed or (self.receiving is None and not self.refused):
+            self.outlet.shut()
             self.transport.close()
         elif self.transport.can_write_eof():
             self.transport.write_eof()
@@ -516,12 +524,14 @@ class Downstream(Client):
 
     def _close(self) -> int:
         if self.transport is not None:
+            self.outlet.shut()
             self.transport.abort()
         return 0
 
     def drain(self) -> None:
         """Take no more requests: close now if idle, else with the next response."""
         if self.current is None and not self.in_head and self.transport is not None:
+            self.outlet.shut()
             self.transport.close()
 
     def cut(self) -> None:
@@ -531,26 +541,13 @@ class Downstream(Client):
     # -- for the exchange
 
     def send(self, data: bytes) -> int:
-        if self.outgoing:
-            self.outgoing.append(data)
-            return self.flush()
-        if not self.lingering and self.transport is not None and not self.transport.is_closing():
-            self.transport.write(data)
-        return 0
+        return 0 if self.lingering else self.outlet.write(data)
 
     def send_later(self, data: bytes) -> int:
-        self.outgoing.append(data)
-        return 0
+        return 0 if self.lingering else self.outlet.hold(data)
 
     def flush(self) -> int:
-        if not self.outgoing:
-            return 0
-        outgoing, self.outgoing = self.outgoing, []
-        if self.lingering:
-            return 0
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
-        return 0
+        return 0 if self.lingering else self.outlet.flush()
 
     def pause_reading(self) -> int:
         self.paused_by_upstream = True
@@ -577,6 +574,7 @@ class Downstream(Client):
             if sock is not None and sock.family != socket.AF_UNIX:
                 # A plain close would end a close-delimited body as if it were complete.
                 sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.outlet.shut()
             self.transport.abort()
         return 0
 
@@ -593,6 +591,7 @@ class Downstream(Client):
     def upstream_closed(self) -> int:
         if self.transport is not None:
             self.flush()
+            self.outlet.shut()
             self.transport.close()
         return 0
 

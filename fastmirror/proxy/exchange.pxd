@@ -16,6 +16,9 @@ from fastmirror.timers cimport Timed
 from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
+# Imported constants that are C integers here.
+cdef int CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+
 
 # What an exchange asks of the client's connection.
 cdef class Client(Timed):
@@ -45,7 +48,7 @@ cdef class Exchange(ResponseHandler):
     cdef public bint keep_alive         # the client wants it
     cdef bint whole                     # all of it has come
     cdef bint begun
-    cdef list waiting                   # of its body, while it is not begun or not connected
+    cdef list waiting                   # of its body, until it is begun and connected; or None
     cdef readonly long long bytes_in
     # Where it goes.
     cdef readonly RouteAction action
@@ -74,6 +77,9 @@ cdef class Exchange(ResponseHandler):
     cdef int refusal
     cdef str refusal_text
 
+    cdef int set_up(
+        self, Client client, bytes method, Fields fields, Request request, bytes host,
+        bint http10, int body, bytes upgrade) except -1
     cdef int refuse(self, int status, str flags, str text) except -1
     cdef int begin(self) except -1
     cdef int _route(self) except -1

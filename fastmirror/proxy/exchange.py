@@ -99,7 +99,7 @@ class Client(Timed):
 class Exchange(ResponseHandler):
     """Made when a request's head is complete; ``begin`` when it is its turn."""
 
-    def __init__(
+    def set_up(
         self,
         client: Client,
         method: bytes,
@@ -109,7 +109,8 @@ class Exchange(ResponseHandler):
         http10: bool,
         body: int,
         upgrade: bytes | None,
-    ) -> None:
+    ) -> int:
+        """What a constructor would do, without the cost of calling one."""
         self.client = client
         self.method = method
         self.fields = fields
@@ -121,7 +122,7 @@ class Exchange(ResponseHandler):
         self.trailers: Fields | None = None
         self.keep_alive = not fields.close and (not http10 or fields.keep_alive)
         self.whole = self.begun = False
-        self.waiting: list[bytes] = []
+        self.waiting: list[bytes] | None = None
         self.bytes_in = 0
         self.action: RouteAction | None = None
         self.member: Member | None = None
@@ -142,6 +143,7 @@ class Exchange(ResponseHandler):
         self.answered_at = 0.0
         self.refusal = 0
         self.refusal_text = ""
+        return 0
 
     def refuse(self, status: int, flags: str, text: str) -> int:
         """Answer so when it is its turn, instead of routing it; the connection is then closed."""
@@ -238,6 +240,8 @@ class Exchange(ResponseHandler):
             connection.write(data)
             self._arm()
         elif not self.responded:
+            if self.waiting is None:
+                self.waiting = []
             self.waiting.append(data)
             self.client.pause_reading()
         if self.copies is not None:
@@ -301,7 +305,7 @@ class Exchange(ResponseHandler):
         if self.over:
             return 0
         if not self.begun:  # an earlier request's answer comes first
-            self.waiting = []
+            self.waiting = None
             self.whole = True
             if text:
                 return self.refuse(400, "DPE", text)
@@ -329,10 +333,10 @@ class Exchange(ResponseHandler):
         self.connection = connection
         more = self.body != NO_BODY
         connection.send(self, self.head.data, self.method == b"HEAD", more)
-        if self.waiting:
+        if self.waiting is not None:
             for data in self.waiting:
                 connection.write(data)
-            self.waiting = []
+            self.waiting = None
         if self.body != NO_BODY and not connection.writing_paused:
             self.client.resume_reading()
         return self._arm()
@@ -522,7 +526,7 @@ class Exchange(ResponseHandler):
         self.refusal_text = text
         self.flags = flags
         self.details = text
-        self.waiting = []
+        self.waiting = None
         if not self.whole:
             self.client.resume_reading()
             length = self.fields.content_length
@@ -581,7 +585,7 @@ class Exchange(ResponseHandler):
 
     def _done(self, keep: bool) -> int:
         self.over = True
-        self.waiting = []
+        self.waiting = None
         context = self.client.context
         counts = self.action.counts if self.action is not None else context.no_route
         counts.request(self.status, now() - self.began)

@@ -1,4 +1,6 @@
-from fastmirror._head cimport Fields
+cimport cython
+
+from fastmirror._head cimport Fields, part
 
 
 cdef class Request:
@@ -9,6 +11,10 @@ cdef class Request:
     cdef readonly bytes host        # as routes are compared: lower case, no port, no trailing dot
     cdef readonly Fields fields
     cdef readonly bytes source_ip   # b"" where there is none (a Unix socket)
+
+    @cython.locals(at=Py_ssize_t)
+    cdef int set_up(
+        self, bytes method, bytes target, bytes host, Fields fields, bytes source_ip) except -1
 
     cdef bytes cookie(self, bytes name)
     cdef bytes query_value(self, bytes name)

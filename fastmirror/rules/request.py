@@ -4,7 +4,7 @@ the normal form of the comparison; nothing is percent-decoded but dot segments.
 
 from __future__ import annotations
 
-from fastmirror._head import Fields
+from fastmirror._head import Fields, part
 from fastmirror.rules.model import Key, KeySource
 
 HEADER, COOKIE, QUERY, SOURCE_IP, PATH, REQUEST_ID = range(6)
@@ -21,6 +21,12 @@ class Request:
         fields: Fields,
         source_ip: bytes,
     ) -> None:
+        self.set_up(method, target, host, fields, source_ip)
+
+    def set_up(
+        self, method: bytes, target: bytes, host: bytes, fields: Fields, source_ip: bytes
+    ) -> int:
+        """What the constructor does, for compiled callers: they make one without calling it."""
         self.method = method
         self.target = target
         at = target.find(b"?")
@@ -28,11 +34,12 @@ class Request:
             self.path = target
             self.query: bytes | None = None
         else:
-            self.path = target[:at]
-            self.query = target[at + 1 :]
+            self.path = part(target, 0, at)
+            self.query = part(target, at + 1, len(target))
         self.host = host
         self.fields = fields
         self.source_ip = source_ip
+        return 0
 
     def cookie(self, name: bytes) -> bytes | None:
         """The value of the first cookie of that name (RFC 6265 section 5.4)."""

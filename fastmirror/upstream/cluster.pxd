@@ -1,5 +1,10 @@
+cimport cython
+
 from fastmirror.rules.request cimport KeyReader, Request
 from fastmirror.upstream.pool cimport Pool
+
+# Constants that are C integers.
+cdef int ROUND_ROBIN, LEAST_REQUEST, RANDOM, HASH
 
 
 cdef class Member:
@@ -18,6 +23,7 @@ cdef class Cluster:
     cdef long next                      # round robin
     cdef long total
 
+    @cython.locals(count=Py_ssize_t)
     cdef Member pick(self, Request request)
     cdef Member other(self, Pool than)
     cdef Member _by_weight(self)

@@ -1,8 +1,13 @@
 cimport cython
 
-from fastmirror._head cimport Fields
+from fastmirror._head cimport Fields, part
+from fastmirror._outlet cimport Outlet
 from fastmirror.http1.framing cimport response_body
 from fastmirror.timers cimport Timed, Wheel
+
+# Constants that are C integers here.
+cdef long MAX_HEAD, MAX_UNFRAMED
+cdef int INVALID, LENGTH, NO_BODY, UNTIL_CLOSE
 
 
 # What a connection tells whoever sent the request. One of response_end and failed is the last.
@@ -28,10 +33,10 @@ cdef class UpstreamConnection(Timed):
     cdef ConnectionOwner owner
     cdef Wheel wheel
     cdef readonly object transport
+    cdef Outlet outlet
     cdef object parser                  # None: no response has needed it yet
     cdef ResponseHandler handler        # None: idle
     # The exchange under way.
-    cdef bytes unsent                   # a head that waits for the body behind it
     cdef bint to_head                   # the request was HEAD
     cdef readonly bint started          # a byte of the response has come
     cdef readonly int status
@@ -55,7 +60,7 @@ cdef class UpstreamConnection(Timed):
         self, ResponseHandler handler, bytes head, bint to_head, bint more) except -1
     cdef int flush(self) except -1
     cdef int write(self, bytes data) except -1
-    cdef int _write(self, bytes data) except -1
+    cdef Py_ssize_t unsent(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1

@@ -17,7 +17,8 @@ from httptools import (
     HttpResponseParser,
 )
 
-from fastmirror._head import Fields
+from fastmirror._head import Fields, part
+from fastmirror._outlet import Outlet
 from fastmirror.http1.framing import INVALID, LENGTH, NO_BODY, UNTIL_CLOSE, response_body
 from fastmirror.timers import Timed, Wheel
 
@@ -114,7 +115,7 @@ class UpstreamConnection(Timed):
         self.handler: ResponseHandler | None = None
         self.fields = Fields()
         self.reason: bytes | None = None
-        self.unsent: bytes | None = None
+        self.outlet = Outlet()
         self.status = 0
         self.body = NO_BODY
         self.to_head = self.started = self.headed = self.ended = False
@@ -135,32 +136,19 @@ class UpstreamConnection(Timed):
         self.wire = self.unframed = 0
         self.deadline = 0.0
         self.exchanges += 1
-        if more:
-            self.unsent = head
-        else:
-            self._write(head)
-        return 0
+        return self.outlet.hold(head) if more else self.outlet.write(head)
 
     def write(self, data: bytes) -> int:
         """More of the request."""
-        if self.unsent is not None:
-            data = self.unsent + data
-            self.unsent = None
-        return self._write(data)
+        return self.outlet.write(data)
 
     def flush(self) -> int:
         """Send a head that waits."""
-        if self.unsent is not None:
-            head, self.unsent = self.unsent, None
-            self._write(head)
-        return 0
+        return self.outlet.flush()
 
-    def _write(self, data: bytes) -> int:
-        # A transport that was closed in this very turn refuses a write with an exception; its
-        # handler hears of the end in the next.
-        if not self.transport.is_closing():
-            self.transport.write(data)
-        return 0
+    def unsent(self) -> int:
+        """How many bytes of what was written the kernel has not taken yet."""
+        return self.outlet.unsent()
 
     def pause_reading(self) -> int:
         """No more of the response for now."""
@@ -179,7 +167,7 @@ class UpstreamConnection(Timed):
     def close(self) -> int:
         """Let go of the handler and close at once: nothing that is still unsent is sent."""
         self.handler = None
-        self.unsent = None
+        self.outlet.shut()
         self.deadline = 0.0
         if self.transport is not None:
             self.transport.abort()
@@ -189,6 +177,7 @@ class UpstreamConnection(Timed):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.outlet.open(transport)
         self.owner.opened()
 
     # A handler is taken into a local before it is called: it may let go of this connection, which
@@ -262,7 +251,7 @@ class UpstreamConnection(Timed):
         self.body_left = fields.content_length if body == LENGTH else 0
         handler.response_head(self)
         if self.handler is not None:
-            self._body(handler, data[end:] if end < len(data) else b"")
+            self._body(handler, part(data, end, len(data)))
         return True
 
     def _body(self, handler: ResponseHandler, data: bytes) -> int:
@@ -271,7 +260,7 @@ class UpstreamConnection(Timed):
         if size > self.body_left:
             self.excess = True
             size = self.body_left
-            data = data[:size]
+            data = part(data, 0, size)
         self.body_left -= size
         if size:
             handler.response_data(data)
@@ -285,6 +274,7 @@ class UpstreamConnection(Timed):
     def connection_lost(self, error: Exception | None) -> None:
         if self.transport is None:
             return  # heard already
+        self.outlet.shut()
         self.owner.lost(self)
         handler = self.handler
         if handler is not None:
