@@ -98,9 +98,9 @@ cdef int _put_length(long long length) except -1:
     return _put(b"\r\n", 2)
 
 
-cdef inline bint _dropped(Fields fields, Field* field) except -1:
-    """Whether Connection names the field."""
-    return fields.named is not None and PyBytes_FromStringAndSize(
+cdef bint _is_named(Fields fields, Field* field) except -1:
+    """Whether Connection names the field, in a message in which it names any."""
+    return PyBytes_FromStringAndSize(
         fields.text + field.name, field.name_length).lower() in fields.named
 
 
@@ -168,6 +168,7 @@ cpdef RequestHead write_request(
     """
     cdef Py_ssize_t i
     cdef Field* field
+    cdef bint named = fields.named is not None
     cdef RequestHead head = RequestHead.__new__(RequestHead)
     _begin()
     _put_bytes(method)
@@ -183,7 +184,7 @@ cpdef RequestHead write_request(
         if field.kind == OTHER or field.kind == REQUEST_ID or field.kind == COPY_MARKER:
             if field.kind == REQUEST_ID and request_id and fields.request_id is None:
                 continue  # an empty one: another is made
-            if not _dropped(fields, field):
+            if not (named and _is_named(fields, field)):
                 _pass_on(fields, field)
         elif field.kind == TRAILER and fields.chunked:
             _pass_on(fields, field)
@@ -226,6 +227,7 @@ cpdef bytes write_response(
     """The head for the client; ``connection`` is the Connection field to write, or None."""
     cdef Py_ssize_t i
     cdef Field* field
+    cdef bint named = fields.named is not None
     _begin()
     _put(b"HTTP/1.1 ", 9)
     _put_number(status)
@@ -243,7 +245,7 @@ cpdef bytes write_response(
             or field.kind == TE
             or field.kind == CONTENT_LENGTH and not with_length
             or field.kind == TRAILER and not chunked
-            or _dropped(fields, field)
+            or named and _is_named(fields, field)
         ):
             continue
         _pass_on(fields, field)

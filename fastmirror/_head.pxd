@@ -80,5 +80,6 @@ cdef class Fields:
     cdef int _read_connection(self, bytes value) except -1
 
 
+cpdef Py_ssize_t position(bytes data, char octet) noexcept
 cpdef bytes part(bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef bint is_plain_target(bytes target) except -1

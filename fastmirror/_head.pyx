@@ -322,19 +322,19 @@ cdef class Fields:
         cdef Py_ssize_t start = at, target, head_end
         cdef bytes method
         cdef uint8_t kind
-        while at < end and c"A" <= text[at] <= c"Z":
+        while c"A" <= text[at] <= c"Z":  # a bytes object ends with a NUL, which ends each loop
             at += 1
         method = _method(text + start, at - start)
         if method is None or at + 2 >= end or text[at] != c" " or text[at + 1] != c"/":
             return 0
         at += 1
         target = at
-        while at < end:
+        while True:
             kind = IN_TARGET[<uint8_t>text[at]]
             if kind == 0:
                 break
             at += 1
-            if kind == 2 and at < end and (text[at] == c"." or text[at] == c"%"):
+            if kind == 2 and (text[at] == c"." or text[at] == c"%"):
                 return 0  # a dot segment, maybe
         if end - at < 11 or memcmp(text + at, b" HTTP/1.1\r\n", 11) != 0:
             return 0
@@ -388,13 +388,13 @@ cdef class Fields:
             if text[at] == c"\r":
                 return at + 2 if text[at + 1] == c"\n" else 0
             name = at
-            while at < end and IN_TOKEN[<uint8_t>text[at]]:
+            while IN_TOKEN[<uint8_t>text[at]]:
                 at += 1
             colon = at
-            if colon == name or colon == end or text[colon] != c":":
+            if colon == name or text[colon] != c":":
                 return 0
             value = colon + 1
-            while value < end and (text[value] == c" " or text[value] == c"\t"):
+            while text[value] == c" " or text[value] == c"\t":
                 value += 1
             newline = <const char*>memchr(text + value, c"\n", <size_t>(end - value))
             if newline == NULL:
@@ -479,6 +479,13 @@ cdef class Fields:
     def scanned_response(self, bytes data not None):
         """As ``scan_response``, for callers that are not compiled."""
         return self.scan_response(data)
+
+
+cpdef Py_ssize_t position(bytes data, char octet) noexcept:
+    """Where the octet is first found; -1: nowhere. As ``data.find``, which parses arguments."""
+    cdef const char* text = PyBytes_AS_STRING(data)
+    cdef const void* found = memchr(text, octet, <size_t>PyBytes_GET_SIZE(data))
+    return -1 if found == NULL else <const char*>found - text
 
 
 cpdef bytes part(bytes data, Py_ssize_t start, Py_ssize_t end):

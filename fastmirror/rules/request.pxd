@@ -1,6 +1,6 @@
 cimport cython
 
-from fastmirror._head cimport Fields, part
+from fastmirror._head cimport Fields, part, position
 
 
 cdef class Request:

@@ -4,7 +4,7 @@ the normal form of the comparison; nothing is percent-decoded but dot segments.
 
 from __future__ import annotations
 
-from fastmirror._head import Fields, part
+from fastmirror._head import Fields, part, position
 from fastmirror.rules.model import Key, KeySource
 
 HEADER, COOKIE, QUERY, SOURCE_IP, PATH, REQUEST_ID = range(6)
@@ -29,7 +29,7 @@ class Request:
         """What the constructor does, for compiled callers: they make one without calling it."""
         self.method = method
         self.target = target
-        at = target.find(b"?")
+        at = position(target, 63)  # "?"
         if at < 0:
             self.path = target
             self.query: bytes | None = None
