@@ -490,3 +490,28 @@ cdef class Counters:
         self.slots[slot + bucket] += 1
         self.slots[slot + BUCKETS] += <uint64_t>(seconds * 1e6)
         return 0
+
+
+# ---- memory ------------------------------------------------------------------------------
+
+cdef extern from *:
+    """
+    #include <stdlib.h>
+    #ifdef __GLIBC__
+    #include <malloc.h>
+    static int keep_freed_memory(int size) {
+        return mallopt(M_MMAP_THRESHOLD, 4 << 20) && mallopt(M_TRIM_THRESHOLD, size)
+            && mallopt(M_TOP_PAD, 1 << 20);
+    }
+    #else
+    static int keep_freed_memory(int size) { (void)size; return 0; }
+    #endif
+    """
+    int keep_freed_memory(int size) nogil
+
+
+def keep_memory(int size):
+    """Let the process keep so many bytes of memory that it has freed, and take more in steps of a
+    MiB: bodies come in pieces of 256 KB, and to give the memory of each back and take it again
+    costs a page fault for every 4 KB. Returns whether the C library can do so (glibc can)."""
+    return bool(keep_freed_memory(size))

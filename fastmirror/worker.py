@@ -11,6 +11,7 @@ import asyncio
 import socket
 from typing import Any
 
+from fastmirror._core import keep_memory
 from fastmirror.counts import SharedCounts, SlotMap
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog, LogWriter
@@ -20,6 +21,7 @@ from fastmirror.runtime import Runtime
 from fastmirror.timers import Wheel
 
 BACKLOG = 4096
+KEPT = 32 << 20  # bytes of freed memory
 RESOLVE_TIME = 2.0  # seconds that new rules wait for their names' first answers
 
 
@@ -27,6 +29,7 @@ class Worker:
     """``index``: its region among the shared counts."""
 
     def __init__(self, options: Options, shared: SharedCounts, index: int, slots: SlotMap) -> None:
+        keep_memory(KEPT)
         self.options = options
         self.loop = asyncio.get_running_loop()
         self.runtime = Runtime(options, Wheel(self.loop), shared, index, slots)

@@ -172,7 +172,7 @@ class Copy(ResponseHandler):
         if connection is not None:
             self.member.pool.discard(connection)
         self.mirror.counts.failed(kind)
-        bad = kind in (FAILED_CONNECT, FAILED_TIMEOUT, FAILED_RESET)
+        bad = kind in (FAILED_CONNECT, FAILED_TIMEOUT, FAILED_RESET, FAILED_SLOW)
         self._let_go(FAILURE_KINDS[kind])
         return self.mirror.ended(self, HEALTH_BAD if bad else HEALTH_UNKNOWN)
 

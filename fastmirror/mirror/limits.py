@@ -10,7 +10,6 @@ from collections import OrderedDict
 
 from fastmirror._core import now
 
-
 # What the end of a copy says about its shadow.
 HEALTH_UNKNOWN, HEALTH_GOOD, HEALTH_BAD = range(3)
 

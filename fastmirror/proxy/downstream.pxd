@@ -16,14 +16,13 @@ cdef class Downstream(Client):
     cdef Outlet outlet
     cdef object parser                  # None: no request has needed it yet
     cdef readonly bytes source_ip
-    cdef readonly object peer           # as asyncio names it
     cdef readonly double since
     # The request whose head or body is coming in.
     cdef Fields fields
     cdef bytes url
     cdef long long body_left            # of a body whose head was scanned
     cdef Exchange receiving
-    cdef Exchange latest
+    cdef Exchange latest                # whose head the parser took in this piece
     cdef bint in_head
     cdef bint head_timed
     cdef long long unframed             # bytes since the head's start, or the body's last
@@ -33,7 +32,7 @@ cdef class Downstream(Client):
     # The line of exchanges: the one that is served, those that wait, bytes not yet parsed.
     cdef Exchange current
     cdef object waiting                 # deque of Exchange; None: none ever waited
-    cdef list unread
+    cdef list unread                    # None: nothing
     # Why reading is paused.
     cdef bint paused_by_upstream
     cdef bint paused_by_line
@@ -50,6 +49,7 @@ cdef class Downstream(Client):
 
     @cython.locals(at=Py_ssize_t, size=Py_ssize_t, end=Py_ssize_t, fields=Fields)
     cdef int _take_in(self, bytes data) except -1
+    cdef int _set_aside(self, bytes data) except -1
     cdef int _scanned(self, Fields fields) except -1
     cdef int _body(self, bytes data) except -1
     cdef int _complete(self) except -1

@@ -45,7 +45,6 @@ class Downstream(Client):
         self.outlet = Outlet()
         self.parser: Any = None
         self.source_ip = b""
-        self.peer: Any = None
         self.since = now()
         self.fields: Fields | None = None
         self.url = b""
@@ -57,7 +56,7 @@ class Downstream(Client):
         self.refused = False
         self.current: Exchange | None = None
         self.waiting: deque[Exchange] | None = None
-        self.unread: list[bytes] = []
+        self.unread: list[bytes] | None = None
         self.unsent = NEVER
         self.rejection: RefusedError | None = None
         self.paused_by_upstream = self.paused_by_line = self.reading_paused = False
@@ -73,9 +72,9 @@ class Downstream(Client):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.outlet.open(transport)
-        self.peer = transport.get_extra_info("peername")
-        if isinstance(self.peer, tuple):
-            self.source_ip = self.peer[0].removeprefix("::ffff:").encode()
+        peer = transport.get_extra_info("peername")
+        if isinstance(peer, tuple):
+            self.source_ip = peer[0].removeprefix("::ffff:").encode()
         self.context.counts.connection(DOWNSTREAM, 1)
         self.context.clients.add(self)
         self.context.wheel.arm(self, self.context.idle_timeout)
@@ -88,7 +87,7 @@ class Downstream(Client):
         elif self.lingering or self.refused:
             pass
         elif self.unread or self.paused_by_line:
-            self.unread.append(data)
+            self._set_aside(data)
         else:
             self._feed(data)
 
@@ -111,7 +110,7 @@ class Downstream(Client):
             current.client_gone()
         self.waiting = None
         self.receiving = self.latest = None
-        self.unread = []
+        self.unread = None
         self.outlet.shut()
         self.transport = None
         self.parser = None  # a cycle, by its bound callbacks
@@ -145,6 +144,13 @@ class Downstream(Client):
             return receiving.client_timed_out()
         return 0
 
+    def _set_aside(self, data: bytes) -> int:
+        """Parse this later: the line has no room."""
+        if self.unread is None:
+            self.unread = []
+        self.unread.append(data)
+        return 0
+
     # -- parsing
 
     def _feed(self, data: bytes) -> int:
@@ -158,7 +164,7 @@ class Downstream(Client):
         else:
             for at in range(0, size, PIECE):
                 if self.paused_by_line or self.refused or self.lingering or self.tunnel:
-                    self.unread.append(data[at:])
+                    self._set_aside(data[at:])
                     break
                 self._take_in(data[at : at + PIECE])
         if self.in_head:
@@ -208,7 +214,8 @@ class Downstream(Client):
             exchange = self._exchange(fields.method, fields.target, fields, False, True)
         except RefusedError:
             return self._refuse_rejected()
-        self.receiving = self.latest = exchange
+        self.receiving = exchange
+        self.fields = None
         self.unframed = 0
         self.body_left = max(0, fields.content_length)
         self._take(exchange)
@@ -258,6 +265,7 @@ class Downstream(Client):
             else:
                 report_unexpected(failure)
                 self._refuse(400, "DPE", f"not a valid request: {failure}")
+        self.latest = None
         if self.in_head and not self.head_timed:
             self.head_timed = True
             self.context.wheel.arm(self, self.context.head_timeout)
@@ -300,6 +308,7 @@ class Downstream(Client):
             self.receiving = None
             return
         exchange = self._parsed()
+        self.fields = None
         self.receiving = self.latest = exchange
         self._take(exchange)
 
@@ -404,7 +413,7 @@ class Downstream(Client):
         if not rest:
             return 0
         if self.paused_by_line:
-            self.unread.append(rest)
+            self._set_aside(rest)
             return 0
         return self._feed(rest)
 
@@ -478,11 +487,12 @@ class Downstream(Client):
     def _read_on(self) -> int:
         """Parse what was read and not parsed, as far as the line has room."""
         while self.unread and not (self.paused_by_line or self.refused or self.lingering):
-            unread, self.unread = self.unread, []
+            unread, self.unread = self.unread, None
             for at, data in enumerate(unread):
                 self._feed(data)
                 if self.paused_by_line or self.refused or self.lingering:
-                    self.unread.extend(unread[at + 1 :])
+                    for later in unread[at + 1 :]:
+                        self._set_aside(later)
                     break
         if self.current is None and self.receiving is None and not self.in_head:
             if self.half_closed or self.context.draining:
@@ -497,7 +507,7 @@ class Downstream(Client):
         self.flush()
         self.lingering = True
         self.waiting = None
-        self.unread = []
+        self.unread = None
         if self.transport is None or self.transport.is_closing():
             return 0
         self.paused_by_upstream = self.paused_by_line = False
@@ -581,9 +591,9 @@ class Downstream(Client):
     def become_tunnel(self) -> int:
         self.tunnel = True
         self.paused_by_line = False
-        unread, self.unread = self.unread, []
+        unread, self.unread = self.unread, None
         current = self.current
-        for data in unread:
+        for data in unread or ():
             if current is not None:
                 current.client_data(data)
         return self._switch_reading()
