@@ -1,0 +1,123 @@
+"""What was measured, as numbers: samples by scenario, proxy and round, and what to make of them.
+
+Invariant: two things are compared by the ratios of the rounds that both have, and by their median:
+what slows the machine for a while strikes both alike.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from .generators import Open
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One run as fast as it goes. CPU times are the proxy's, in microseconds a request."""
+
+    round: int
+    cpu: float
+    user: float
+    kernel: float
+    rate: float
+    busy: float  # share of its core that the proxy used
+    copies: float  # requests at the shadow, a request
+    p50: float
+    p99: float
+    errors: int
+    rss: int
+
+
+@dataclass(frozen=True)
+class Paced:
+    """One run at a fixed rate."""
+
+    round: int
+    rate: float
+    load: Open
+
+
+@dataclass(frozen=True)
+class Idle:
+    """Memory of a proxy, in bytes, without load."""
+
+    round: int
+    at_rest: int
+    per_connection: float
+
+
+@dataclass(frozen=True)
+class Isolated:
+    """One run at a fixed rate while the shadow is in some state."""
+
+    round: int
+    rate: float
+    load: Open
+    growth: int  # bytes, at the most
+    copies: int
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """10 MB uploads, one after the other on one connection."""
+
+    round: int
+    finished: int
+    of: int
+    seconds: float
+    growth: int
+
+
+Measured = TypeVar("Measured", Sample, Paced, Idle, Isolated, Uploads)
+Table = dict[str, dict[str, list[Measured]]]  # scenario or state, proxy, rounds
+
+
+@dataclass
+class Results:
+    """All there is; ``lost`` says what could not be measured, and why."""
+
+    machine: dict[str, str] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    settings: dict[str, str] = field(default_factory=dict)
+    load: Table[Sample] = field(default_factory=dict)
+    paced: Table[Paced] = field(default_factory=dict)
+    idle: dict[str, list[Idle]] = field(default_factory=dict)
+    requests: Table[Isolated] = field(default_factory=dict)  # by the shadow's state; no bodies
+    bodies: Table[Isolated] = field(default_factory=dict)
+    uploads: Table[Uploads] = field(default_factory=dict)
+    lost: list[str] = field(default_factory=list)
+
+    def write(self, path: Path, **more: object) -> None:
+        path.write_text(json.dumps({**asdict(self), **more}, indent=1) + "\n")
+
+
+def add(table: Table[Measured], name: str, peer: str, sample: Measured) -> None:
+    table.setdefault(name, {}).setdefault(peer, []).append(sample)
+
+
+def value(sample: Sample | Paced | Idle | Isolated | Uploads, name: str) -> float:
+    """A field of a sample, or of the load within it."""
+    holder = sample if hasattr(sample, name) else getattr(sample, "load", sample)
+    return float(getattr(holder, name))
+
+
+def middle(samples: Sequence[Measured], name: str) -> float:
+    return median(value(sample, name) for sample in samples)
+
+
+def spread(samples: Sequence[Measured], name: str) -> tuple[float, float]:
+    values = [value(sample, name) for sample in samples]
+    return min(values), max(values)
+
+
+def ratios(own: Sequence[Measured], other: Sequence[Measured], name: str = "cpu") -> list[float]:
+    """Of each round that both have."""
+    by_round = {sample.round: value(sample, name) for sample in other}
+    return [
+        value(sample, name) / by_round[sample.round] for sample in own if by_round.get(sample.round)
+    ]
