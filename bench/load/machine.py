@@ -33,6 +33,7 @@ class Cores:
     others: str = "0"
 
 
+CORES = ("cpu0", "cpu1")  # as /proc/stat calls them
 APART = Cores()
 SHARED = Cores("0,1", "0,1")
 
@@ -85,14 +86,17 @@ def is_open(port: int) -> bool:
 
 
 class Process:
-    """A child process on the cores that it is given."""
+    """A child process on the cores that it is given; ``yielding``: when nobody else wants them."""
 
-    def __init__(self, argv: Sequence[str], directory: Path, cores: str) -> None:
+    def __init__(
+        self, argv: Sequence[str], directory: Path, cores: str, *, yielding: bool = False
+    ) -> None:
         self.argv = argv
+        nice = ["nice", "-n", "19"] if yielding else []
         self.log = directory / "output"
         with self.log.open("wb") as log:
             self.popen = subprocess.Popen(
-                ["taskset", "-c", cores, *argv],
+                ["taskset", "-c", cores, *nice, *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -123,6 +127,12 @@ class Process:
             kernel += int(fields[12]) / TICKS
         return Cpu(total, user, kernel)
 
+    def waited(self) -> float:
+        """Seconds that its threads were ready to run, and had no core."""
+        tasks = [Path(f"/proc/{pid}/task").iterdir() for pid in self.tree()]
+        files = [task / "schedstat" for listed in tasks for task in listed]
+        return sum(int(file.read_text().split()[1]) for file in files) / 1e9
+
     def pss(self) -> int:
         """Bytes in memory, those that several processes share divided among them."""
         return sum(_kilobytes(Path(f"/proc/{pid}/smaps_rollup"), "Pss") for pid in self.tree())
@@ -143,6 +153,37 @@ class Process:
             for pid in reversed(self.tree()):
                 os.kill(pid, 9)
             self.popen.wait(10)
+
+
+class Watch:
+    """What others do on the cores while something is measured.
+
+    Two signs of it, of which the larger counts: the share of the cores' time that went to others or
+    was taken by the machine's owner (steal; exact to two percent or so, since it is counted in
+    ticks), and the share of the time that the proxy, alone on its core, had to wait for it.
+    """
+
+    def __init__(self, proxy: Process, ours: Iterable[Process]) -> None:
+        """``ours``: those that run all the while; what is started and ended meanwhile is known."""
+        self._proxy, self._ours = proxy, [proxy, *ours]
+        self._begin = self._now()
+
+    def disturbance(self) -> float:
+        """Since this was made."""
+        begin, now = self._begin, self._now()
+        elapsed, busy, ours, waited = (b - a for a, b in zip(begin, now, strict=True))
+        return max((busy - ours) / elapsed / len(CORES), waited / elapsed)
+
+    def _now(self) -> tuple[float, float, float, float]:
+        lines = Path("/proc/stat").read_text().splitlines()
+        fields = [line.split() for line in lines if line.split()[0] in CORES]
+        # user, nice, system, then behind idle and iowait: irq, softirq, steal
+        busy = sum(int(ticks) for line in fields for ticks in [*line[1:4], *line[6:9]]) / TICKS
+        ours = sum(process.cpu().total for process in self._ours)
+        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
+            usage = resource.getrusage(who)
+            ours += usage.ru_utime + usage.ru_stime
+        return time.monotonic(), busy, ours, self._proxy.waited()
 
 
 def _kilobytes(path: Path, field: str) -> int:

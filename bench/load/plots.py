@@ -130,7 +130,7 @@ def _latency(table: Table[Isolated], title: str, path: Path) -> str:
         axis.set_xticks(range(len(states)), [SHORT[s] for s in states], rotation=55, ha="right")
         axis.grid(axis="y", alpha=0.3)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(loc="upper left", fontsize=8)
+    axes[0, 0].legend(loc="upper left", fontsize=8)
     axes[0, 0].set_ylabel("milliseconds since due (logarithmic)")
     figure.suptitle(f"Latency by the shadow's state, {title}, half of each proxy's saturation")
     figure.tight_layout()

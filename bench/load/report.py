@@ -11,7 +11,7 @@ from pathlib import Path
 from statistics import median
 
 from . import plots
-from .isolation import AGAIN, BODIES, OFF, REQUESTS, STATES
+from .isolation import AGAIN, BODIES, DISTURBED, OFF, REQUESTS, STATES
 from .progress import say
 from .proxies import OURS, PEERS
 from .results import Idle, Isolated, Paced, Results, Sample, Table, Uploads, middle, spread
@@ -164,7 +164,9 @@ def isolation_text(found: Table[Isolated]) -> str:
     return (
         f"64 reused connections at half of what each proxy reaches without mirroring: {rates}. "
         "Latencies count from when a request was due; what was never answered counts with its "
-        f'age. "{STATES[AGAIN]}" shows what the machine alone does.'
+        f'age. "{STATES[AGAIN]}" shows what the machine alone does; "disturbed" is the share of '
+        "the cores' time that others had, or that the proxy waited for its core. Ratios are of "
+        f"rounds in which that was below {DISTURBED:.0%}, if there were any."
     )
 
 
@@ -188,9 +190,11 @@ def isolation_table(found: Table[Isolated]) -> str:
             share = f"{finished / due:.2%}" if finished < due else "all"
             times = _times(samples, "p50", "p99", "p999")
             rows.append([peer, title, share, f"{failed}", *times, ratio])
-            rows[-1] += [f"{copies:,.0f}", f"{growth:.1f}"]
+            others = median(one.disturbance for one in samples)
+            rows[-1] += [f"{copies:,.0f}", f"{growth:.1f}", f"{others:.1%}"]
     header = ["proxy", "shadow", "finished", "failed", "p50 ms", "p99 ms", "p99.9 ms"]
     header += ["p99 of its own without mirroring", "copies that arrived", "grown by, at most, MiB"]
+    header += ["disturbed"]
     return table(header, rows)
 
 

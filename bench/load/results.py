@@ -60,6 +60,7 @@ class Isolated:
     load: Open
     growth: int  # bytes, at the most
     copies: int
+    disturbance: float  # what others did on the cores meanwhile
 
 
 @dataclass(frozen=True)

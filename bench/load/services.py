@@ -31,9 +31,12 @@ BAD = {
 
 
 class Service(Protocol):
-    """A backend or a shadow."""
+    """A backend or a shadow; ``process`` is None where nothing runs."""
 
     port: int
+
+    @property
+    def process(self) -> Process | None: ...
 
     def requests(self) -> int: ...
 
@@ -75,7 +78,7 @@ class NginxService:
 class OwnService:
     """service.c in one of its modes: it reads bodies at next to no cost."""
 
-    def __init__(self, mode: str, directory: Path, cores: str) -> None:
+    def __init__(self, mode: str, directory: Path, cores: str, *, yielding: bool = False) -> None:
         self.port = free_port()
         program = directory / "service"
         if not program.exists():
@@ -83,9 +86,8 @@ class OwnService:
         place = directory / f"service-{self.port}"
         place.mkdir()
         self._counter = place / "count"
-        self.process = Process(
-            [str(program), str(self.port), mode, str(self._counter)], place, cores
-        )
+        argv = [str(program), str(self.port), mode, str(self._counter)]
+        self.process = Process(argv, place, cores, yielding=yielding)
         self.process.wait_open(self.port)
 
     def requests(self) -> int:
@@ -99,6 +101,7 @@ class Refused:
     """A port that is taken, and at which nobody listens."""
 
     def __init__(self) -> None:
+        self.process = None
         self._socket = socket.socket()
         self._socket.bind((LOOPBACK, 0))
         self.port: int = self._socket.getsockname()[1]
@@ -111,5 +114,9 @@ class Refused:
 
 
 def bad_shadow(kind: str, directory: Path, cores: str) -> Service:
-    """One of BAD, or "answer" for one that is well."""
-    return Refused() if kind == REFUSED else OwnService(kind, directory, cores)
+    """One of BAD, or "answer" for one that is well.
+
+    It yields to the backend and the load generator on their core, as one on a machine of its own
+    would: what it does to them there is not the proxy's doing.
+    """
+    return Refused() if kind == REFUSED else OwnService(kind, directory, cores, yielding=True)
