@@ -113,9 +113,12 @@ PARTS = ("latency", "idle", "isolation", "uploads")
 def chosen(patterns: str, *, quick: bool) -> tuple[dict[str, list[Scenario]], list[str]]:
     """Families cut to what the patterns (families, scenarios or parts) name; and the parts.
 
+    ``quick``: of what is named by "*" alone, only what a target needs.
+
     Raises ValueError for a pattern that names nothing.
     """
     wanted = patterns.split(",")
+    cut = quick and patterns == "*"
 
     def fits(*names: str) -> bool:
         return any(fnmatch(name, pattern) for name in names for pattern in wanted)
@@ -125,7 +128,7 @@ def chosen(patterns: str, *, quick: bool) -> tuple[dict[str, list[Scenario]], li
         if not any(fnmatch(name, pattern) for name in known):
             raise ValueError(f'"{pattern}" is none of {", ".join(known)}')
     families = {
-        family: [one for one in listed if fits(family, one.name) and (one.quick or not quick)]
+        family: [one for one in listed if fits(family, one.name) and (one.quick or not cut)]
         for family, listed in FAMILIES.items()
     }
     return {family: some for family, some in families.items() if some}, list(filter(fits, PARTS))

@@ -96,7 +96,7 @@ def targets(results: Results) -> list[Target]:
 def p99_ratios(table: Table[Isolated], state: str, peer: str) -> list[float]:
     """With the shadow in a state, of mirroring off, of each round; of the quiet ones, if any is."""
     own, other = table.get(state, {}).get(peer, []), table.get(OFF, {}).get(peer, [])
-    return ratios(*map(_quiet, (own, other)), "p99") or ratios(own, other, "p99")
+    return ratios(_quiet(own), _quiet(other), "p99") or ratios(own, other, "p99")
 
 
 def _quiet(samples: Sequence[Isolated]) -> list[Isolated]:
