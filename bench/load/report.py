@@ -132,8 +132,10 @@ def paced_table(paced: Mapping[str, Sequence[Paced]]) -> str:
         finished, due = (sum(getattr(one.load, f) for one in samples) for f in ("finished", "due"))
         p50, p99, p999, most = _times(samples, "p50", "p99", "p999", "max")
         ranged = f"{p99} ({low:,.2f} to {high:,.2f})"
-        rows.append([name, f"{finished:,} of {due:,}", p50, ranged, p999, most])
-    return table(["proxy", "finished", "p50 ms", "p99 ms (min to max)", "p99.9 ms", "max"], rows)
+        others = median(one.disturbance for one in samples)
+        rows.append([name, f"{finished:,} of {due:,}", p50, ranged, p999, most, f"{others:.1%}"])
+    header = ["proxy", "finished", "p50 ms", "p99 ms (min to max)", "p99.9 ms", "max"]
+    return table([*header, "disturbed"], rows)
 
 
 def idle_table(idle: Mapping[str, Sequence[Idle]]) -> str:

@@ -40,6 +40,7 @@ class Paced:
     round: int
     rate: float
     load: Open
+    disturbance: float  # what others did on the cores meanwhile
 
 
 @dataclass(frozen=True)

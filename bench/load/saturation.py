@@ -14,7 +14,7 @@ from pathlib import Path
 from subprocess import CalledProcessError
 
 from .generators import Generators
-from .machine import Process, free_port
+from .machine import Process, Watch, free_port
 from .progress import Progress
 from .proxies import Peer, Setting
 from .results import Paced, Results, Sample, add, middle
@@ -36,6 +36,7 @@ class Bench:
     scenario: Scenario
     process: Process
     port: int
+    backend: Service
     shadow: Service
 
     def warm(self, generators: Generators) -> None:
@@ -83,6 +84,8 @@ class Bench:
         )
 
     def pace(self, generators: Generators, number: int, rate: float, seconds: float) -> Paced:
+        services = (self.backend.process, self.shadow.process)
+        watch = Watch(self.process, (one for one in services if one is not None))
         load = generators.open(
             self.port,
             self.scenario.request,
@@ -92,7 +95,7 @@ class Bench:
             connections=self.scenario.connections,
             cores=self.scenario.cores.others,
         )
-        return Paced(number, rate, load)
+        return Paced(number, rate, load, watch.disturbance())
 
     def _settled(self) -> int:
         """Copies still on their way belong to the run that made them."""
@@ -163,7 +166,7 @@ def running(
                     results.lost.append(f"{scenario.title}, {peer.name}: {error}")
                     continue
                 stack.callback(process.stop)
-                benches.append(Bench(peer, scenario, process, port, shadow))
+                benches.append(Bench(peer, scenario, process, port, backend, shadow))
         yield benches
 
 
