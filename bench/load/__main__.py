@@ -76,7 +76,7 @@ class Session:
         if "idle" in self.parts:
             total += idle.planned(self.peers, self.few)
         if "uploads" in self.parts:
-            total += uploads.planned(self.peers, repeats)
+            total += uploads.planned(self.peers, repeats, quick=self.options.quick)
         if "isolation" in self.parts:
             quick = self.options.quick
             total += isolation.planned(self.peers, repeats, self.paced(), quick=quick)
@@ -112,7 +112,14 @@ class Session:
             idle.run(self.peers, self.results, progress, root, repeats=self.few)
             self.write()
         if "uploads" in self.parts:
-            uploads.run(self.peers, self.results, progress, root, repeats=self.repeats)
+            uploads.run(
+                self.peers,
+                self.results,
+                progress,
+                root,
+                repeats=self.repeats,
+                quick=self.options.quick,
+            )
             self.write()
         if "isolation" in self.parts:
             isolation.run(

@@ -3,13 +3,13 @@
 Invariants: each run has a proxy and a shadow of its own, so that nothing of an earlier one is left;
 the rate is half of what this proxy reached without mirroring; and each state is compared with the
 run without mirroring of its own round. ``off again`` is that run once more, at the end of the
-round: how far it is from the first is what the machine alone does. A run during which others used
-the cores is made again, whatever it showed; the least disturbed of three counts.
+round: how far it is from the first is what the machine alone does.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +17,7 @@ from .generators import Generators, Request
 from .machine import APART, Watch, free_port
 from .progress import Progress, say
 from .proxies import OURS, Peer, Setting
-from .results import Isolated, Results, Table, add
+from .results import Isolated, Results, Table, add, is_quiet, undisturbed
 from .saturation import FAILURES
 from .services import BAD, NginxService, OwnService, Service, bad_shadow
 
@@ -26,11 +26,9 @@ STATES = {OFF: "no mirroring", HEALTHY: "healthy", **BAD, AGAIN: "no mirroring, 
 STALLED = ("hole", "mute", "drip")
 
 CONNECTIONS = 64
-WARMUP = 0.7
-EACH = WARMUP + 1.1  # seconds of a run besides its duration
+WARMUP = 0.5
+EACH = WARMUP + 0.9  # seconds of a run besides its duration
 BODY = 100 << 10
-TRIES = 3
-DISTURBED = 0.02  # of the cores' time
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ BODIES = Load("uploads of 100 KB", Request(body=BODY))
 
 def rounds(peer: Peer, repeats: int, *, quick: bool) -> int:
     """A quick run looks at the others once: they are there to be compared with, not judged."""
-    return 1 if quick and peer.name != OURS else repeats
+    return (2 if peer.name == OURS else 1) if quick else repeats
 
 
 def planned(peers: list[Peer], repeats: int, seconds: float, *, quick: bool) -> float:
@@ -127,7 +125,10 @@ class Runner:
         for state, title in STATES.items():
             name = f"{self.load.title}, {self.peer.name}, shadow {title}"
             try:
-                found = self.undisturbed(state, number, seconds)
+                found = undisturbed(
+                    partial(self.measure, state, number, seconds),
+                    partial(progress.again, seconds + EACH),
+                )
             except FAILURES as error:
                 results.lost.append(f"{name}: {error}")
                 text = "lost"
@@ -135,18 +136,9 @@ class Runner:
                 add(table, state, self.peer.name, found)
                 load = found.load
                 text = f"{load.finished} of {load.due}, p99 {load.p99 * 1e3:.2f} ms"
-                if found.disturbance > DISTURBED:
+                if not is_quiet(found):
                     text += f", disturbed: {found.disturbance:.0%}"
             progress.step(seconds + EACH, f"{name}: {text}")
-
-    def undisturbed(self, state: str, number: int, seconds: float) -> Isolated:
-        found = self.measure(state, number, seconds)
-        for _ in range(TRIES - 1):
-            if found.disturbance <= DISTURBED:
-                break
-            other = self.measure(state, number, seconds)
-            found = min(found, other, key=lambda one: one.disturbance)
-        return found
 
     def measure(self, state: str, number: int, seconds: float) -> Isolated:
         off = state in (OFF, AGAIN)
@@ -163,8 +155,7 @@ class Runner:
             process = self.peer.start(setting)
             try:
                 before = process.rss()
-                ours = [self.backend.process, shadow.process]
-                watch = Watch(process, (one for one in ours if one is not None))
+                watch = Watch(process, (self.backend.process, shadow.process), alone=True)
                 load = self.generators.open(
                     port,
                     self.load.request,

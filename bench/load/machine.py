@@ -163,9 +163,13 @@ class Watch:
     ticks), and the share of the time that the proxy, alone on its core, had to wait for it.
     """
 
-    def __init__(self, proxy: Process, ours: Iterable[Process]) -> None:
-        """``ours``: those that run all the while; what is started and ended meanwhile is known."""
-        self._proxy, self._ours = proxy, [proxy, *ours]
+    def __init__(self, proxy: Process, ours: Iterable[Process | None], *, alone: bool) -> None:
+        """``ours``: those that run all the while; what is started and ended meanwhile is known.
+
+        Where the proxy is not alone on its core, that it waits says nothing.
+        """
+        self._proxy, self._alone = proxy, alone
+        self._ours = [proxy, *(one for one in ours if one is not None)]
         self._begin = self._now()
 
     def disturbance(self) -> float:
@@ -183,7 +187,8 @@ class Watch:
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
             usage = resource.getrusage(who)
             ours += usage.ru_utime + usage.ru_stime
-        return time.monotonic(), busy, ours, self._proxy.waited()
+        waited = self._proxy.waited() if self._alone else 0.0
+        return time.monotonic(), busy, ours, waited
 
 
 def _kilobytes(path: Path, field: str) -> int:

@@ -22,8 +22,14 @@ class Progress:
     """Steps towards a total that was planned, in seconds."""
 
     def __init__(self, planned: float) -> None:
-        self._planned, self._done = planned, 0.0
+        self._planned, self._done, self._repeated = planned, 0.0, 0.0
         self._begin = time.monotonic()
+
+    def again(self, seconds: float) -> bool:
+        """Whether there is time for a run to be made again; all of these together take no more
+        than a third of what was planned."""
+        self._repeated += seconds
+        return self._repeated <= self._planned / 3
 
     def step(self, seconds: float, text: str) -> None:
         """One is done that was planned to take so long."""

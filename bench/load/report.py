@@ -11,14 +11,19 @@ from pathlib import Path
 from statistics import median
 
 from . import plots
-from .isolation import AGAIN, BODIES, DISTURBED, OFF, REQUESTS, STATES
+from .isolation import AGAIN, BODIES, OFF, REQUESTS, STATES
 from .progress import say
 from .proxies import OURS, PEERS
-from .results import Idle, Isolated, Paced, Results, Sample, Table, Uploads, middle, spread
+from .results import QUIET, Idle, Isolated, Paced, Results, Sample, Table, Uploads, middle, spread
 from .scenarios import FAMILIES, TITLES
 from .targets import MEBI, Target, comparison, p99_ratios, targets
 from .uploads import SIZE
 
+RATIOS = (
+    "Ratios are paired by round, and of the rounds in which others used no more than "
+    f"{QUIET:.0%} of the cores' time, if there were any. With fewer rounds than were run, the rest "
+    "was disturbed; where none was quiet, the spread shows it."
+)
 NO_MIRRORING = [name for name, peer in PEERS.items() if not peer.mirrors]
 Column = tuple[str, Callable[[Sequence[Sample]], str]]
 
@@ -45,7 +50,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def markdown(results: Results, rows: Sequence[Target], pictures: Sequence[str]) -> str:
     about = {**results.machine, **results.versions, **results.settings}
     parts = ["# Load benchmark", "\n".join(f"- {key}: {text}" for key, text in about.items())]
-    parts += ["## Targets", target_table(rows)]
+    parts += ["## Targets", RATIOS, target_table(rows)]
     if results.load:
         parts += ["## CPU per request: fastmirror's of each other's", *ratio_table(results)]
     parts += [f"![{Path(name).stem}]({name})" for name in pictures]
@@ -112,11 +117,12 @@ def load_table(by_peer: Mapping[str, Sequence[Sample]], size: int, *, mirrors: b
         ("p99 ms", lambda s: f"{middle(s, 'p99') * 1e3:.2f}"),
         ("RSS MiB", lambda s: f"{middle(s, 'rss') / MEBI:.1f}"),
         ("errors", lambda s: f"{sum(sample.errors for sample in s)}"),
+        ("disturbed", lambda s: f"{middle(s, 'disturbance'):.1%}"),
     ]
     if size:
         columns.insert(4, ("MB/s", lambda s: f"{middle(s, 'rate') * size / 1e6:,.0f}"))
     if mirrors:
-        columns.insert(-2, ("copies/request", lambda s: f"{middle(s, 'copies'):.3f}"))
+        columns.insert(-3, ("copies/request", lambda s: f"{middle(s, 'copies'):.3f}"))
     rows = [[name, *(cell(samples) for _, cell in columns)] for name, samples in by_peer.items()]
     return table(["proxy", *(title for title, _ in columns)], rows)
 
@@ -167,8 +173,7 @@ def isolation_text(found: Table[Isolated]) -> str:
         f"64 reused connections at half of what each proxy reaches without mirroring: {rates}. "
         "Latencies count from when a request was due; what was never answered counts with its "
         f'age. "{STATES[AGAIN]}" shows what the machine alone does; "disturbed" is the share of '
-        "the cores' time that others had, or that the proxy waited for its core. Ratios are of "
-        f"rounds in which that was below {DISTURBED:.0%}, if there were any."
+        "the cores' time that others had, or that the proxy waited for its core."
     )
 
 

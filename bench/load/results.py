@@ -1,13 +1,14 @@
 """What was measured, as numbers: samples by scenario, proxy and round, and what to make of them.
 
 Invariant: two things are compared by the ratios of the rounds that both have, and by their median:
-what slows the machine for a while strikes both alike.
+what slows the machine for a while strikes both alike. Whether a run is made again, and whether its
+round counts, goes by what others did on the cores meanwhile, never by what the run showed.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import median
@@ -31,6 +32,7 @@ class Sample:
     p99: float
     errors: int
     rss: int
+    disturbance: float  # what others did on the cores meanwhile
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class Uploads:
 
 
 Measured = TypeVar("Measured", Sample, Paced, Idle, Isolated, Uploads)
+Timed = TypeVar("Timed", Sample, Paced, Isolated)
 Table = dict[str, dict[str, list[Measured]]]  # scenario or state, proxy, rounds
 
 
@@ -98,6 +101,22 @@ class Results:
         path.write_text(json.dumps({**asdict(self), **more}, indent=1) + "\n")
 
 
+QUIET = 0.02  # others had so much of the cores' time at the most
+TRIES = 3
+
+
+def undisturbed(measure: Callable[[], Timed], again: Callable[[], bool]) -> Timed:
+    """The least disturbed of up to three runs; no more than one if that was quiet."""
+    best = measure()
+    for _ in range(TRIES - 1):
+        if best.disturbance <= QUIET or not again():
+            break
+        other = measure()
+        if other.disturbance < best.disturbance:
+            best = other
+    return best
+
+
 def add(table: Table[Measured], name: str, peer: str, sample: Measured) -> None:
     table.setdefault(name, {}).setdefault(peer, []).append(sample)
 
@@ -118,8 +137,12 @@ def spread(samples: Sequence[Measured], name: str) -> tuple[float, float]:
 
 
 def ratios(own: Sequence[Measured], other: Sequence[Measured], name: str = "cpu") -> list[float]:
-    """Of each round that both have."""
-    by_round = {sample.round: value(sample, name) for sample in other}
-    return [
-        value(sample, name) / by_round[sample.round] for sample in own if by_round.get(sample.round)
-    ]
+    """Of each round that both have; of those in which both were quiet, if there are any."""
+    by_round = {sample.round: sample for sample in other if value(sample, name)}
+    pairs = [(sample, by_round[sample.round]) for sample in own if sample.round in by_round]
+    quiet = [pair for pair in pairs if all(map(is_quiet, pair))]
+    return [value(one, name) / value(reference, name) for one, reference in quiet or pairs]
+
+
+def is_quiet(sample: object) -> bool:
+    return getattr(sample, "disturbance", 0.0) <= QUIET

@@ -10,19 +10,20 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from subprocess import CalledProcessError
 
 from .generators import Generators
-from .machine import Process, Watch, free_port
+from .machine import APART, Process, Watch, free_port
 from .progress import Progress
 from .proxies import Peer, Setting
-from .results import Paced, Results, Sample, add, middle
+from .results import Paced, Results, Sample, add, middle, undisturbed
 from .scenarios import Scenario
 from .services import NginxService, OwnService, Service
 
 OVERHEAD = 0.35  # seconds that a run takes beyond its duration
-START = 1.2  # seconds to start a proxy and to warm it
+START = 1.0  # seconds to start a proxy and to warm it
 WARMUP = 0.5
 PACED_OVERHEAD = WARMUP + 0.2
 FAILURES = (RuntimeError, ValueError, OSError, CalledProcessError)
@@ -55,6 +56,7 @@ class Bench:
     def measure(self, generators: Generators, number: int, seconds: float) -> Sample:
         scenario = self.scenario
         copies = self.shadow.requests()
+        watch = self._watch()
         before = self.process.cpu()
         load = generators.closed(
             self.port,
@@ -63,6 +65,7 @@ class Bench:
             connections=scenario.connections,
             cores=scenario.cores.others,
         )
+        disturbance = watch.disturbance()
         copied = self._settled() if scenario.mirrors else copies
         spent = self.process.cpu() - before
         if not load.requests:
@@ -81,11 +84,11 @@ class Bench:
             p99=load.p99,
             errors=load.errors,
             rss=self.process.rss(),
+            disturbance=disturbance,
         )
 
     def pace(self, generators: Generators, number: int, rate: float, seconds: float) -> Paced:
-        services = (self.backend.process, self.shadow.process)
-        watch = Watch(self.process, (one for one in services if one is not None))
+        watch = self._watch()
         load = generators.open(
             self.port,
             self.scenario.request,
@@ -96,6 +99,10 @@ class Bench:
             cores=self.scenario.cores.others,
         )
         return Paced(number, rate, load, watch.disturbance())
+
+    def _watch(self) -> Watch:
+        services = (self.backend.process, self.shadow.process)
+        return Watch(self.process, services, alone=self.scenario.cores == APART)
 
     def _settled(self) -> int:
         """Copies still on their way belong to the run that made them."""
@@ -209,7 +216,10 @@ def run(
             for bench in list(benches):
                 name = f"{bench.scenario.title}, {bench.peer.name}"
                 try:
-                    sample = bench.measure(generators, number, seconds)
+                    sample = undisturbed(
+                        partial(bench.measure, generators, number, seconds),
+                        partial(progress.again, seconds + OVERHEAD),
+                    )
                 except FAILURES as error:
                     results.lost.append(f"{name}: {error}")
                     benches.remove(bench)
@@ -241,7 +251,10 @@ def run_paced(
     for number in range(repeats):
         for bench in benches:
             name = bench.scenario.name
-            paced = bench.pace(generators, number, rates[name], seconds)
+            paced = undisturbed(
+                partial(bench.pace, generators, number, rates[name], seconds),
+                partial(progress.again, seconds + PACED_OVERHEAD),
+            )
             add(results.paced, name, bench.peer.name, paced)
             progress.step(
                 seconds + PACED_OVERHEAD,

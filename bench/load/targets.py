@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from .isolation import AGAIN, BODIES, DISTURBED, HEALTHY, OFF, REQUESTS, STALLED
+from .isolation import AGAIN, BODIES, HEALTHY, OFF, REQUESTS, STALLED
 from .proxies import OURS
 from .results import Isolated, Results, Table, ratios
 from .services import BAD
@@ -94,13 +94,8 @@ def targets(results: Results) -> list[Target]:
 
 
 def p99_ratios(table: Table[Isolated], state: str, peer: str) -> list[float]:
-    """With the shadow in a state, of mirroring off, of each round; of the quiet ones, if any is."""
-    own, other = table.get(state, {}).get(peer, []), table.get(OFF, {}).get(peer, [])
-    return ratios(_quiet(own), _quiet(other), "p99") or ratios(own, other, "p99")
-
-
-def _quiet(samples: Sequence[Isolated]) -> list[Isolated]:
-    return [sample for sample in samples if sample.disturbance <= DISTURBED]
+    """With the shadow in a state, of mirroring off, of each round."""
+    return ratios(table.get(state, {}).get(peer, []), table.get(OFF, {}).get(peer, []), "p99")
 
 
 def _worst(table: Table[Isolated], title: str) -> Target:

@@ -11,6 +11,7 @@ import os
 import time
 from pathlib import Path
 
+from .isolation import rounds
 from .machine import APART, LOOPBACK, free_port
 from .progress import Progress
 from .proxies import OURS, Peer, Setting
@@ -26,9 +27,14 @@ PLAIN, HOLE = "no mirroring", "black-holed shadow"
 EACH = 1.5  # seconds of one run that goes well
 
 
-def planned(peers: list[Peer], repeats: int) -> float:
+def planned(peers: list[Peer], repeats: int, *, quick: bool) -> float:
     able = [peer for peer in peers if peer.mirrors]
-    return repeats * sum(_expected(peer, state) for peer in able for state in (PLAIN, HOLE))
+    states = (PLAIN, HOLE)
+    return sum(
+        rounds(peer, repeats, quick=quick) * _expected(peer, state)
+        for peer in able
+        for state in states
+    )
 
 
 def _expected(peer: Peer, state: str) -> float:
@@ -37,7 +43,13 @@ def _expected(peer: Peer, state: str) -> float:
 
 
 def run(
-    peers: list[Peer], results: Results, progress: Progress, root: Path, *, repeats: int
+    peers: list[Peer],
+    results: Results,
+    progress: Progress,
+    root: Path,
+    *,
+    repeats: int,
+    quick: bool,
 ) -> None:
     """Rounds of both, into the results."""
     own = os.sched_getaffinity(0)
@@ -47,6 +59,8 @@ def run(
     try:
         for number in range(repeats):
             for peer in able:
+                if number >= rounds(peer, repeats, quick=quick):
+                    continue
                 for state in (PLAIN, HOLE):
                     try:
                         found = _measure(peer, backend, root, number, mirror=state == HOLE)
