@@ -80,14 +80,13 @@ if [ -n "${PYTHON-}" ] && ! find_python >/dev/null; then
     say "PYTHON=$PYTHON is no Python 3.11 or newer with venv and headers"
     exit 1
 fi
-mapfile -t lacking < <(
-    missing
-    without "${optional[@]}"
-)
-if [ ${#lacking[@]} -gt 0 ] && can_install; then
-    say "installing ${lacking[*]} (about a minute)"
-    apt_install "${lacking[@]}"
-fi
+for listing in missing "without ${optional[*]}"; do # apart: one that cannot be had fails them all
+    mapfile -t lacking < <($listing)
+    if [ ${#lacking[@]} -gt 0 ] && can_install; then
+        say "installing ${lacking[*]} (about a minute)"
+        apt_install "${lacking[@]}"
+    fi
+done
 mapfile -t lacking < <(without "${optional[@]}")
 [ ${#lacking[@]} = 0 ] || say "going on without ${lacking[*]}"
 mapfile -t lacking < <(missing)

@@ -172,7 +172,10 @@ def main() -> int:
         return 2
     if OURS not in [peer.name for peer in session.peers]:
         say("without fastmirror there is nothing to compare the others with; they are shown alone")
-    say(f"about {span(session.planned())}; results go to {options.output}")
+    say(
+        f"about {span(session.planned())}, and up to a third more where others use the machine; "
+        f"results go to {options.output}"
+    )
     session.describe()
     root = Path(tempfile.mkdtemp(prefix="bench-load-"))
     try:

@@ -10,12 +10,12 @@ import socket
 import time
 from pathlib import Path
 
+from .bench import FAILURES
 from .generators import Request
 from .machine import APART, LOOPBACK, free_port
 from .progress import Progress
 from .proxies import Peer, Setting
 from .results import Idle, Results
-from .saturation import FAILURES
 from .services import NginxService
 
 FIRST, COUNT = 200, 4000

@@ -13,12 +13,12 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from .bench import FAILURES
 from .generators import Generators, Request
 from .machine import APART, Watch, free_port
 from .progress import Progress, say
 from .proxies import OURS, Peer, Setting
 from .results import Isolated, Results, Table, add, is_quiet, undisturbed
-from .saturation import FAILURES
 from .services import BAD, NginxService, OwnService, Service, bad_shadow
 
 OFF, AGAIN, HEALTHY = "off", "off again", "healthy"

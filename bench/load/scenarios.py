@@ -128,7 +128,11 @@ def chosen(patterns: str, *, quick: bool) -> tuple[dict[str, list[Scenario]], li
         if not any(fnmatch(name, pattern) for name in known):
             raise ValueError(f'"{pattern}" is none of {", ".join(known)}')
     families = {
-        family: [one for one in listed if fits(family, one.name) and (one.quick or not cut)]
+        family: [
+            one
+            for one in listed
+            if fits(family, one.name, *["latency"] * one.latency) and (one.quick or not cut)
+        ]
         for family, listed in FAMILIES.items()
     }
     return {family: some for family, some in families.items() if some}, list(filter(fits, PARTS))

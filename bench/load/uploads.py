@@ -11,12 +11,12 @@ import os
 import time
 from pathlib import Path
 
+from .bench import FAILURES
 from .isolation import rounds
 from .machine import APART, LOOPBACK, free_port
 from .progress import Progress
 from .proxies import OURS, Peer, Setting
 from .results import Results, Uploads, add
-from .saturation import FAILURES
 from .services import OwnService
 
 COUNT = 30
