@@ -173,7 +173,7 @@ def main() -> int:
     if OURS not in [peer.name for peer in session.peers]:
         say("without fastmirror there is nothing to compare the others with; they are shown alone")
     say(
-        f"about {span(session.planned())}, and up to a third more where others use the machine; "
+        f"about {span(session.planned())}, and up to a fifth more where others use the machine; "
         f"results go to {options.output}"
     )
     session.describe()

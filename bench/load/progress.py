@@ -26,10 +26,12 @@ class Progress:
         self._begin = time.monotonic()
 
     def again(self, seconds: float) -> bool:
-        """Whether there is time for a run to be made again; all of these together take no more
-        than a third of what was planned."""
+        """Whether there is time for a run to be made again: these take a fifth of what was planned
+        at most, and no part of the whole takes it all."""
+        if self._repeated + seconds > max(self._done, 30) / 5:
+            return False
         self._repeated += seconds
-        return self._repeated <= self._planned / 3
+        return True
 
     def step(self, seconds: float, text: str) -> None:
         """One is done that was planned to take so long."""
