@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -165,6 +166,9 @@ def main() -> int:
         say("two cores are needed: one for the proxy, one for everything else")
         return 1
     machine.raise_file_limit()
+    # Also where a shell has started this in the background, with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         session = Session(options)
     except ValueError as error:
