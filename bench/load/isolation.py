@@ -8,6 +8,7 @@ round: how far it is from the first is what the machine alone does.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -155,6 +156,7 @@ class Runner:
             process = self.peer.start(setting)
             try:
                 before = process.rss()
+                cpu, begin = process.cpu(), time.monotonic()
                 watch = Watch(process, (self.backend.process, shadow.process), alone=True)
                 load = self.generators.open(
                     port,
@@ -166,10 +168,13 @@ class Runner:
                     cores=APART.others,
                 )
                 disturbance = watch.disturbance()
+                busy = (process.cpu() - cpu).total / (time.monotonic() - begin)
                 growth = process.peak() - before
                 if not process.is_running():
                     raise RuntimeError(f"{self.peer.name} ended under load")
-                return Isolated(number, self.rate, load, growth, shadow.requests(), disturbance)
+                return Isolated(
+                    number, self.rate, load, growth, shadow.requests(), busy, disturbance
+                )
             finally:
                 process.stop()
         finally:

@@ -87,8 +87,9 @@ def _cpu(load: Table[Sample], path: Path) -> str:
             kernel = [middle(samples, "kernel") for _, samples in rows]
             axis.barh(where, user, step * 0.92, color=COLOURS[peer], label=peer)
             axis.barh(where, kernel, step * 0.92, left=user, color=COLOURS[peer], alpha=0.45)
-            for y, total in zip(where, map(sum, zip(user, kernel, strict=True)), strict=True):
-                axis.text(total, y, f" {total:,.0f}", va="center", fontsize=7)
+            ends = map(sum, zip(user, kernel, strict=True))
+            for y, end, (_, samples) in zip(where, ends, rows, strict=True):
+                axis.text(end, y, f" {middle(samples, 'cpu'):,.0f}", va="center", fontsize=7)
         axis.set_yticks(range(len(names)), [TITLES[name] for name in names])
         axis.invert_yaxis()
         axis.margins(y=0.01)
@@ -147,7 +148,7 @@ def _p99_ratios(table: Table[Isolated], title: str, path: Path) -> str:
     figure, axis = plt.subplots(figsize=(10, 4.6))
     for place, peer in enumerate(peers):
         for at, state in enumerate(states):
-            listed = p99_ratios(table, state, peer)
+            listed = p99_ratios(table, state, peer).rounds
             if not listed:
                 continue
             x, ratio = at + (place - (len(peers) - 1) / 2) * step, median(listed)
@@ -155,7 +156,11 @@ def _p99_ratios(table: Table[Isolated], title: str, path: Path) -> str:
             axis.bar(x, ratio - 1, step * 0.92, bottom=1, color=COLOURS[peer], label=label)
             above = ratio >= 1
             axis.annotate(
-                f"{ratio:.2f}" if ratio < 10 else f"{ratio:,.0f}",
+                f"{ratio:.2g}"
+                if ratio < 0.1
+                else f"{ratio:.2f}"
+                if ratio < 10
+                else f"{ratio:,.0f}",
                 (x, ratio),
                 xytext=(0, 2 if above else -2),
                 textcoords="offset points",

@@ -22,7 +22,7 @@ from .uploads import SIZE
 RATIOS = (
     "Ratios are paired by round, and of the rounds in which others used no more than "
     f"{QUIET:.0%} of the cores' time, if there were any. With fewer rounds than were run, the rest "
-    "was disturbed; where none was quiet, the spread shows it."
+    "was; where none was quiet, the verdict says so, and is worth little."
 )
 NO_MIRRORING = [name for name, peer in PEERS.items() if not peer.mirrors]
 Column = tuple[str, Callable[[Sequence[Sample]], str]]
@@ -83,8 +83,9 @@ def target_table(rows: Sequence[Target]) -> str:
     lines = []
     for row in rows:
         figure = "-" if row.figure is None else f"{row.figure:.2f}{row.unit}"
-        if len(row.rounds) > 1:
-            figure += f" ({min(row.rounds):.2f} to {max(row.rounds):.2f}, {len(row.rounds)} rounds)"
+        rounds = row.ratios.rounds
+        if len(rounds) > 1:
+            figure += f" ({min(rounds):.2f} to {max(rounds):.2f}, {len(rounds)} rounds)"
         what = f"{row.what} ({row.note})" if row.note else row.what
         lines.append([what, figure, bound(row, row.goal), bound(row, row.dream), row.verdict()])
     return table(["what", "measured: median (min to max)", "target", "dream", "verdict"], lines)
@@ -188,7 +189,7 @@ def isolation_table(found: Table[Isolated]) -> str:
                 sum(getattr(one.load, name) for one in samples)
                 for name in ("due", "finished", "failed")
             )
-            listed = p99_ratios(found, state, peer)
+            listed = p99_ratios(found, state, peer).rounds
             ratio = f"{median(listed):.2f}" if listed else "-"
             if len(listed) > 1:
                 ratio += f" ({min(listed):.2f} to {max(listed):.2f})"
@@ -198,9 +199,15 @@ def isolation_table(found: Table[Isolated]) -> str:
             times = _times(samples, "p50", "p99", "p999")
             rows.append([peer, title, share, f"{failed}", *times, ratio])
             others = median(one.disturbance for one in samples)
-            rows[-1] += [f"{copies:,.0f}", f"{growth:.1f}", f"{others:.1%}"]
+            busy = median(one.busy for one in samples)
+            rows[-1] += [f"{busy:.0%}", f"{copies:,.0f}", f"{growth:.1f}", f"{others:.1%}"]
     header = ["proxy", "shadow", "finished", "failed", "p50 ms", "p99 ms", "p99.9 ms"]
-    header += ["p99 of its own without mirroring", "copies that arrived", "grown by, at most, MiB"]
+    header += [
+        "p99 of its own without mirroring",
+        "core used",
+        "copies that arrived",
+        "grown by, at most, MiB",
+    ]
     header += ["disturbed"]
     return table(header, rows)
 

@@ -63,6 +63,7 @@ class Isolated:
     load: Open
     growth: int  # bytes, at the most
     copies: int
+    busy: float  # share of its core that the proxy used
     disturbance: float  # what others did on the cores meanwhile
 
 
@@ -136,12 +137,21 @@ def spread(samples: Sequence[Measured], name: str) -> tuple[float, float]:
     return min(values), max(values)
 
 
-def ratios(own: Sequence[Measured], other: Sequence[Measured], name: str = "cpu") -> list[float]:
+@dataclass(frozen=True)
+class Ratios:
+    """Of one thing to another, round by round; ``quiet``: others left the cores alone."""
+
+    rounds: list[float] = field(default_factory=list)
+    quiet: bool = True
+
+
+def compare(own: Sequence[Measured], other: Sequence[Measured], name: str = "cpu") -> Ratios:
     """Of each round that both have; of those in which both were quiet, if there are any."""
     by_round = {sample.round: sample for sample in other if value(sample, name)}
     pairs = [(sample, by_round[sample.round]) for sample in own if sample.round in by_round]
     quiet = [pair for pair in pairs if all(map(is_quiet, pair))]
-    return [value(one, name) / value(reference, name) for one, reference in quiet or pairs]
+    found = [value(one, name) / value(reference, name) for one, reference in quiet or pairs]
+    return Ratios(found, quiet=bool(quiet) or not pairs)
 
 
 def is_quiet(sample: object) -> bool:

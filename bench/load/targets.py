@@ -12,7 +12,7 @@ from statistics import median
 
 from .isolation import AGAIN, BODIES, HEALTHY, OFF, REQUESTS, STALLED
 from .proxies import OURS
-from .results import Isolated, Results, Table, ratios
+from .results import Isolated, Ratios, Results, Table, compare
 from .services import BAD
 from .uploads import HOLE, PLAIN
 
@@ -22,12 +22,12 @@ MIRROR_MEMORY = 64  # MiB, the default of --mirror-memory
 
 @dataclass(frozen=True)
 class Target:
-    """One row. ``rounds`` are the figures that the median is of."""
+    """One row; ``ratios`` may be other figures of the rounds too."""
 
     what: str
     goal: float
     dream: float
-    rounds: Sequence[float]
+    ratios: Ratios
     at_most: bool = True
     unit: str = ""
     note: str = ""
@@ -35,14 +35,16 @@ class Target:
 
     @property
     def figure(self) -> float | None:
-        return median(self.rounds) if self.rounds else None
+        return median(self.ratios.rounds) if self.ratios.rounds else None
 
     def verdict(self) -> str:
         if self.figure is None:
             return "not measured"
         if not self._within(self.goal) or not self.holds:
-            return "not met"
-        return "met, and the dream" if self._within(self.dream) else "met"
+            found = "not met"
+        else:
+            found = "met, and the dream" if self._within(self.dream) else "met"
+        return found if self.ratios.quiet else f"{found}; disturbed"
 
     def _within(self, bound: float) -> bool:
         assert self.figure is not None
@@ -53,16 +55,17 @@ def targets(results: Results) -> list[Target]:
     """All rows, in their order."""
     load = results.load
 
-    def of(own: str, other: str, peer: str = OURS, name: str = "cpu") -> list[float]:
-        return ratios(load.get(own, {}).get(OURS, []), load.get(other, {}).get(peer, []), name)
+    def of(own: str, other: str, peer: str = OURS, name: str = "cpu") -> Ratios:
+        return compare(load.get(own, {}).get(OURS, []), load.get(other, {}).get(peer, []), name)
 
-    def cpu(scenario: str, peer: str) -> list[float]:
+    def cpu(scenario: str, peer: str) -> Ratios:
         return of(scenario, scenario, peer)
 
-    def rate(scenario: str, peer: str) -> list[float]:
+    def rate(scenario: str, peer: str) -> Ratios:
         return of(scenario, scenario, peer, "rate")
 
-    added = [ratio - 1 for ratio in of("mirror-100", "plain")]
+    mirrored = of("mirror-100", "plain")
+    added = Ratios([ratio - 1 for ratio in mirrored.rounds], mirrored.quiet)
     return [
         Target("plain proxy, CPU per request, of nginx's", 1.20, 1.00, cpu("plain", "nginx")),
         Target("plain proxy, CPU per request, of Envoy's", 0.55, 0.45, cpu("plain", "envoy")),
@@ -85,7 +88,7 @@ def targets(results: Results) -> list[Target]:
         _uploads(results),
         Target(
             "memory per idle kept-alive connection",
-            *(4.0, 2.0, [one.per_connection / 1024 for one in results.idle.get(OURS, [])]),
+            *(4.0, 2.0, Ratios([one.per_connection / 1024 for one in results.idle.get(OURS, [])])),
             unit=" KB",
         ),
         _growth(results),
@@ -93,23 +96,23 @@ def targets(results: Results) -> list[Target]:
     ]
 
 
-def p99_ratios(table: Table[Isolated], state: str, peer: str) -> list[float]:
+def p99_ratios(table: Table[Isolated], state: str, peer: str) -> Ratios:
     """With the shadow in a state, of mirroring off, of each round."""
-    return ratios(table.get(state, {}).get(peer, []), table.get(OFF, {}).get(peer, []), "p99")
+    return compare(table.get(state, {}).get(peer, []), table.get(OFF, {}).get(peer, []), "p99")
 
 
 def _worst(table: Table[Isolated], title: str) -> Target:
     found = {state: p99_ratios(table, state, OURS) for state in BAD}
-    found = {state: listed for state, listed in found.items() if listed}
+    found = {state: listed for state, listed in found.items() if listed.rounds}
     what = f"p99 at half of saturation, {title}, any bad shadow, of mirroring off"
     if not found:
-        return Target(what, 1.10, 1.00, [])
-    worst = max(found, key=lambda state: median(found[state]))
+        return Target(what, 1.10, 1.00, Ratios())
+    worst = max(found, key=lambda state: median(found[state].rounds))
     notes = [f"worst: {BAD[worst]}"]
     for state, name in ((HEALTHY, "healthy"), (AGAIN, "mirroring off once more")):
         other = p99_ratios(table, state, OURS)
-        if other:
-            notes.append(f"{name}: {median(other):.2f}")
+        if other.rounds:
+            notes.append(f"{name}: {median(other.rounds):.2f}")
     return Target(what, 1.10, 1.00, found[worst], note="; ".join(notes))
 
 
@@ -124,7 +127,7 @@ def _uploads(results: Results) -> Target:
     finished, of = sum(one.finished for one in hole), sum(one.of for one in hole)
     return Target(
         "10 MB uploads with a black-holed shadow: all, at a rate of the plain one's",
-        *(0.9, 1.0, rates),
+        *(0.9, 1.0, Ratios(rates)),
         at_most=False,
         note=f"{finished} of {of} finished" if hole else "",
         holds=finished == of,
@@ -146,7 +149,7 @@ def _growth(results: Results) -> Target:
         f"memory growth with a stalled shadow (--mirror-memory is {MIRROR_MEMORY} MiB)",
         MIRROR_MEMORY + 10,
         MIRROR_MEMORY + 10,
-        [worst[0]] if worst else [],
+        Ratios([worst[0]] if worst else []),
         unit=" MB",
         note=f"worst of all runs: {worst[1]}, {worst[2]}" if worst else "",
     )
@@ -158,9 +161,9 @@ def comparison(results: Results, peers: Sequence[str]) -> list[tuple[str, dict[s
     for scenario, by_peer in results.load.items():
         own = by_peer.get(OURS, [])
         row = {
-            peer: median(listed)
+            peer: median(listed.rounds)
             for peer in peers
-            if peer != OURS and (listed := ratios(own, by_peer.get(peer, []), "cpu"))
+            if peer != OURS and (listed := compare(own, by_peer.get(peer, []))).rounds
         }
         found.append((scenario, row))
     return found
