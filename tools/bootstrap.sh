@@ -10,10 +10,14 @@ set -euo pipefail
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin # Debian keeps nginx out of people's PATH
 
 programs=(make curl)
+optional=() # installed with the others; that they cannot be had is said, and no more
 case ${1-} in
 demo) ;;
 test) programs+=(nginx) ;;
-bench) programs+=(nginx wrk) ;;
+bench)
+    programs+=(nginx wrk)
+    optional+=(haproxy)
+    ;;
 *)
     echo "usage: $0 demo|test|bench" >&2
     exit 2
@@ -35,13 +39,17 @@ EOF
     return 1
 }
 
-missing() { # Debian's names for what is not here, one a line
+without() { # of these programs, which are Debian's packages too, those that are not here
     local program
-    find_python >/dev/null || printf '%s\n' python3 python3-venv python3-dev
-    command -v cc >/dev/null && [ -e /usr/include/stdlib.h ] || printf '%s\n' gcc libc6-dev
-    for program in "${programs[@]}"; do
+    for program in "$@"; do
         command -v "$program" >/dev/null || echo "$program"
     done
+}
+
+missing() { # Debian's names for what is not here, one a line
+    find_python >/dev/null || printf '%s\n' python3 python3-venv python3-dev
+    command -v cc >/dev/null && [ -e /usr/include/stdlib.h ] || printf '%s\n' gcc libc6-dev
+    without "${programs[@]}"
 }
 
 apt_install() {
@@ -72,12 +80,16 @@ if [ -n "${PYTHON-}" ] && ! find_python >/dev/null; then
     say "PYTHON=$PYTHON is no Python 3.11 or newer with venv and headers"
     exit 1
 fi
+for listing in missing "without ${optional[*]}"; do # apart: one that cannot be had fails them all
+    mapfile -t lacking < <($listing)
+    if [ ${#lacking[@]} -gt 0 ] && can_install; then
+        say "installing ${lacking[*]} (about a minute)"
+        apt_install "${lacking[@]}"
+    fi
+done
+mapfile -t lacking < <(without "${optional[@]}")
+[ ${#lacking[@]} = 0 ] || say "going on without ${lacking[*]}"
 mapfile -t lacking < <(missing)
-if [ ${#lacking[@]} -gt 0 ] && can_install; then
-    say "installing ${lacking[*]} (about a minute)"
-    apt_install "${lacking[@]}"
-    mapfile -t lacking < <(missing)
-fi
 if [ ${#lacking[@]} -gt 0 ]; then
     say "please install (Debian's names): ${lacking[*]}"
     case ${lacking[*]} in *python3*) say "Python must be 3.11 or newer; PYTHON=/path/to/it chooses one" ;; esac

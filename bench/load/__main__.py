@@ -1,104 +1,163 @@
-"""``python -m bench.load``: start the proxies, load each in turn, write the results."""
+"""``python -m bench.load``: start the proxies, load each in turn, write the results.
+
+Invariant: what has been measured is on disk after each family of scenarios and each other part.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
+import signal
 import sys
 import tempfile
-import time
-from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
-from . import isolation, machine, report
-from .proxies import PEERS, Peer, Service
-from .scenarios import SCENARIOS, Cores, Sample, running
+from . import idle, isolation, machine, report, saturation, uploads
+from .generators import Generators
+from .progress import Progress, say, span
+from .proxies import OURS, PEERS, Peer
+from .results import Results
+from .scenarios import FAMILIES, PARTS, Scenario, chosen
 
-RESULTS = Path(__file__).parents[1] / "results"
+OUTPUT = Path(__file__).parents[1] / "results"
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.load", description=__doc__)
-    parser.add_argument("--duration", type=int, default=4, help="seconds a run (default 4)")
-    parser.add_argument("--repeats", type=int, default=5, help="runs of each (default 5)")
-    parser.add_argument("--connections", type=int, default=64)
+    parser.add_argument("--quick", action="store_true", help="what the targets need, briefly")
+    parser.add_argument("--duration", type=int, default=1, help="seconds a run (default 1)")
+    parser.add_argument("--repeats", type=int, help="rounds (default 5; with --quick 3)")
     parser.add_argument("--peers", default=",".join(PEERS), help="which, by comma")
-    parser.add_argument("--scenarios", default="plain,mirror,isolation", help="which, by comma")
-    parser.add_argument("--patience", type=float, default=3, help="seconds an upload may take")
-    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--scenarios",
+        default="*",
+        help=f"which, by comma, with * and ?: {', '.join([*FAMILIES, *PARTS])}, or one's name",
+    )
+    parser.add_argument("--output", type=Path, default=OUTPUT, help="a folder")
     return parser.parse_args()
 
 
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-def choose(names: str) -> list[Peer]:
-    peers = []
+def available(names: str, lost: list[str]) -> list[Peer]:
+    """Raises ValueError for a name that is none of them."""
+    found = []
     for name in names.split(","):
+        if name not in PEERS:
+            raise ValueError(f'"{name}" is none of {", ".join(PEERS)}')
         peer = PEERS[name]()
         why = peer.missing()
         if why:
             say(f"without {name}: {why}")
+            lost.append(f"{name}: {why}")
         else:
-            peers.append(peer)
-    return peers
+            found.append(peer)
+    return found
 
 
-def load_runs(
-    peers: list[Peer], names: list[str], root: Path, options: argparse.Namespace, cores: Cores
-) -> dict[str, dict[str, list[Sample]]]:
-    """All proxies in turn, over and over: what the machine does meanwhile strikes them alike."""
-    backend = Service("backend", root, cores.others)
-    shadow = Service("shadow", root, cores.others)
-    results: dict[str, dict[str, list[Sample]]] = {name: {} for name in names}
-    try:
-        with running(peers, names, (backend, shadow), root, cores) as benches:
-            how = {"connections": options.connections, "cores": cores}
-            for bench in benches:
-                bench.measure(shadow, duration=1, **how)  # fills pools and caches; not counted
-            total = options.repeats * len(benches)
-            begin = time.monotonic()
-            for done in range(total):
-                bench = benches[done % len(benches)]
-                left = (time.monotonic() - begin) / done * (total - done) if done else 0
-                sample = bench.measure(shadow, duration=options.duration, **how)
-                results[bench.scenario].setdefault(bench.peer.name, []).append(sample)
-                say(
-                    f"[{done + 1}/{total}] {bench.scenario}, {bench.peer.name}: "
-                    f"{sample.cpu:.1f} us/request, {sample.rate:,.0f}/s"
-                    + (f"; about {left:.0f} s left" if left else "")
-                )
-    finally:
-        backend.process.stop()
-        shadow.process.stop()
-    return results
+class Session:
+    """One run of the whole: what was chosen, what is known so far, and where it is kept."""
 
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.repeats: int = options.repeats or (3 if options.quick else 5)
+        self.results = Results()
+        self.peers = available(options.peers, self.results.lost)
+        self.families, self.parts = chosen(options.scenarios, quick=options.quick)
+        # Rounds without a number of their own for what differs little from one to the next.
+        self.few = 1 if options.quick else min(3, self.repeats)
 
-def isolation_runs(
-    peers: list[Peer], root: Path, options: argparse.Namespace, cores: Cores
-) -> dict[str, dict[str, isolation.Outcome]]:
-    backend = Service("uploads", root, cores.others)
-    outcomes: dict[str, dict[str, isolation.Outcome]] = {}
-    try:
-        for peer in peers:
-            outcomes[peer.name] = {}
-            for name, mirror in (("plain", False), ("black hole", True)):
-                if mirror and not peer.mirrors:
-                    continue
-                outcome = isolation.measure(
-                    peer, backend, root, cores, mirror=mirror, patience=options.patience
-                )
-                outcomes[peer.name][name] = outcome
-                say(
-                    f"uploads, {peer.name}, {name}: {outcome.finished} of {outcome.of} "
-                    f"in {outcome.seconds:.1f} s"
-                )
-    finally:
-        backend.process.stop()
-    return outcomes
+    def planned(self) -> float:
+        seconds, repeats = self.options.duration, self.repeats
+        total = 0.0
+        for scenarios in self.families.values():
+            total += saturation.planned(self.peers, scenarios, repeats, seconds)
+            if "latency" in self.parts:
+                total += saturation.planned_paced(self.peers, scenarios, repeats, self.paced())
+        if "idle" in self.parts:
+            total += idle.planned(self.peers, self.few)
+        if "uploads" in self.parts:
+            total += uploads.planned(self.peers, repeats, quick=self.options.quick)
+        if "isolation" in self.parts:
+            quick = self.options.quick
+            total += isolation.planned(self.peers, repeats, self.paced(), quick=quick)
+        return total
+
+    def paced(self) -> float:
+        """Seconds of a run at a fixed rate."""
+        duration: int = self.options.duration
+        return duration if self.options.quick else 2 * duration
+
+    def describe(self) -> None:
+        results = self.results
+        results.versions = {peer.name: peer.version() for peer in self.peers}
+        results.settings = {
+            "begun": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            "runs": f"{self.repeats} rounds of {self.options.duration} s (at a fixed rate: "
+            f"{self.paced()} s), in turn" + (", quick" if self.options.quick else ""),
+            "load": "64 connections, 8 request headers, answers of 207 bytes, where nothing else "
+            "is said",
+            "pinned": "the proxy on core 1; load generator, backend and shadow on core 0",
+        }
+
+    def write(self) -> None:
+        self.results.machine = machine.describe()
+        report.write(self.results, self.options.output)
+
+    def run(self, root: Path) -> None:
+        generators = Generators(root)
+        progress = Progress(self.planned())
+        for name, scenarios in self.families.items():
+            self._family(name, scenarios, generators, progress, root)
+        if "idle" in self.parts:
+            idle.run(self.peers, self.results, progress, root, repeats=self.few)
+            self.write()
+        if "uploads" in self.parts:
+            uploads.run(
+                self.peers,
+                self.results,
+                progress,
+                root,
+                repeats=self.repeats,
+                quick=self.options.quick,
+            )
+            self.write()
+        if "isolation" in self.parts:
+            isolation.run(
+                self.peers,
+                generators,
+                self.results,
+                progress,
+                root,
+                repeats=self.repeats,
+                seconds=self.paced(),
+                quick=self.options.quick,
+            )
+            self.write()
+
+    def _family(
+        self,
+        name: str,
+        scenarios: list[Scenario],
+        generators: Generators,
+        progress: Progress,
+        root: Path,
+    ) -> None:
+        place = root / name
+        place.mkdir()
+        saturation.run(
+            self.peers,
+            scenarios,
+            generators,
+            self.results,
+            progress,
+            place,
+            repeats=self.repeats,
+            seconds=self.options.duration,
+            paced=self.paced() if "latency" in self.parts else None,
+        )
+        shutil.rmtree(place)
+        self.write()
 
 
 def main() -> int:
@@ -106,43 +165,31 @@ def main() -> int:
     if (os.cpu_count() or 1) < 2:
         say("two cores are needed: one for the proxy, one for everything else")
         return 1
-    peers = choose(options.peers)
-    wanted = options.scenarios.split(",")
-    names = [name for name in SCENARIOS if name.split()[0] in wanted]
-    cores = Cores()
+    machine.raise_file_limit()
+    # Also where a shell has started this in the background, with SIGINT ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        session = Session(options)
+    except ValueError as error:
+        say(str(error))
+        return 2
+    if OURS not in [peer.name for peer in session.peers]:
+        say("without fastmirror there is nothing to compare the others with; they are shown alone")
+    say(
+        f"about {span(session.planned())}, and up to a fifth more where others use the machine; "
+        f"results go to {options.output}"
+    )
+    session.describe()
     root = Path(tempfile.mkdtemp(prefix="bench-load-"))
     try:
-        results = load_runs(peers, names, root, options, cores) if names else {}
-        uploads = isolation_runs(peers, root, options, cores) if "isolation" in wanted else {}
+        session.run(root)
+    except KeyboardInterrupt:
+        say(f"interrupted; what was finished is in {options.output}")
+        return 130
     finally:
         shutil.rmtree(root, ignore_errors=True)
-    about = machine.describe()
-    versions = {peer.name: peer.version() for peer in peers}
-    settings = {
-        "connections": options.connections,
-        "runs": f"{options.repeats} of {options.duration} s each, in turn",
-        "answer": "207 bytes; 8 request headers",
-        "pinned": "the proxy on core 1; load generator, backend and shadow on core 0",
-    }
-    text = report.markdown(results, uploads, about, versions, settings)
-    options.output.mkdir(parents=True, exist_ok=True)
-    (options.output / "load.md").write_text(text)
-    document = {
-        "machine": about,
-        "versions": versions,
-        "settings": settings,
-        "runs": {
-            scenario: {name: [s.asdict() for s in samples] for name, samples in proxies.items()}
-            for scenario, proxies in results.items()
-        },
-        "ratios": report.ratios(results),
-        "isolation": {
-            name: {which: asdict(outcome) for which, outcome in pair.items()}
-            for name, pair in uploads.items()
-        },
-    }
-    (options.output / "load.json").write_text(json.dumps(document, indent=1) + "\n")
-    print(text)
+    print((options.output / "load.md").read_text())
     return 0
 
 

