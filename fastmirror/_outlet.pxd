@@ -4,6 +4,7 @@ cdef class Outlet:
     cdef bint spilled                   # the transport was given bytes, and may still have some
     cdef list held                      # until flush(); None: none ever were
 
+    cdef int limit_reading(self, int size) except -1
     cdef int open(self, object transport) except -1
     cdef int shut(self) except -1
     cdef int hold(self, bytes data) except -1

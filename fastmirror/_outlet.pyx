@@ -16,6 +16,8 @@ from libc.string cimport memcpy
 cdef extern from "sys/socket.h" nogil:
     int MSG_NOSIGNAL
     int MSG_DONTWAIT
+    int SOL_SOCKET, SO_RCVBUF
+    int setsockopt(int descriptor, int level, int name, const void* value, unsigned int size)
     ssize_t send(int descriptor, const void* data, size_t size, int flags)
 
 # Pieces that are sent together are put together here, up to this size: a head and a short body.
@@ -35,6 +37,13 @@ cdef class Outlet:
         socket = transport.get_extra_info("socket")
         self.transport = transport
         self.descriptor = -1 if socket is None else socket.fileno()
+        return 0
+
+    cdef int limit_reading(self, int size) except -1:
+        """Let the kernel hold about so many bytes that were not read yet, so that no read gets
+        more; what cannot be set stays as it is."""
+        if self.descriptor >= 0:
+            setsockopt(self.descriptor, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size))
         return 0
 
     cdef int shut(self) except -1:

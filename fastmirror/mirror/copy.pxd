@@ -3,7 +3,7 @@ cimport cython
 from fastmirror._core cimport now
 from fastmirror.counts cimport MirrorCounts
 from fastmirror.mirror.control cimport MirrorControl
-from fastmirror.mirror.limits cimport CopyQueue
+from fastmirror.mirror.limits cimport CopyQueue, RateLimit
 from fastmirror.timers cimport Wheel
 from fastmirror.upstream.cluster cimport Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
@@ -20,6 +20,7 @@ cdef class CopyOwner:
     cdef MirrorControl control
     cdef Wheel wheel
     cdef CopyQueue queue
+    cdef RateLimit connects             # how often a connection is opened
     cdef set live                       # every copy that waits or was sent, until its end
     cdef long long max_body             # -1: no limit
     cdef long long max_copy_bytes
@@ -64,6 +65,7 @@ cdef class Copy(ResponseHandler):
     cdef int drop(self, int reason) except -1
     cdef int abandon(self, int kind) except -1
     cdef int start(self) except -1
+    cdef int _connect(self) except -1
 
     @cython.locals(change="long long")
     cdef int _charge(self, long long size) except -1

@@ -26,7 +26,7 @@ from fastmirror.counts import (
     MirrorCounts,
 )
 from fastmirror.mirror.control import MirrorControl
-from fastmirror.mirror.limits import HEALTH_BAD, HEALTH_GOOD, HEALTH_UNKNOWN, CopyQueue
+from fastmirror.mirror.limits import HEALTH_BAD, HEALTH_GOOD, HEALTH_UNKNOWN, CopyQueue, RateLimit
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Member
 from fastmirror.upstream.connection import (
@@ -53,6 +53,7 @@ class CopyOwner:
     control: MirrorControl
     wheel: Wheel
     queue: CopyQueue
+    connects: RateLimit
     live: set[Copy]
     max_body: int
     max_copy_bytes: int
@@ -157,6 +158,10 @@ class Copy(ResponseHandler):
         connection = self.member.pool.take()
         if connection is not None:
             return self.connected(connection)
+        return self._connect()
+
+    def _connect(self) -> int:
+        self.mirror.connects.spend()
         return self.member.pool.connect(self, self.mirror.connect_timeout)
 
     def drop(self, reason: int) -> int:
@@ -242,7 +247,7 @@ class Copy(ResponseHandler):
             self.state = 1
             self.connection = None
             self.member.pool.discard(connection)
-            return self.member.pool.connect(self, self.mirror.connect_timeout)
+            return self._connect()
         return self.abandon(_FAILURES[kind])
 
     def write_paused(self, paused: bool) -> int:

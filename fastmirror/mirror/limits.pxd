@@ -11,6 +11,7 @@ cdef class CopyQueue:
     cdef bint has_room_for(self, long long size) except -1
     cdef int push(self, object copy) except -1
     cdef object pop(self)
+    cdef object first(self)
     cdef int remove(self, object copy) except -1
 
 
@@ -30,7 +31,10 @@ cdef class Breaker:
 
 cdef class RateLimit:
     cdef double rate
+    cdef double burst
     cdef double tokens
     cdef double at
 
+    cdef bint has(self) except -1
+    cdef int spend(self) except -1
     cdef bint take(self) except -1

@@ -6,6 +6,7 @@ Invariants: nothing here waits or does I/O; push, pop and every question are O(1
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 
 from fastmirror._core import now
@@ -41,6 +42,12 @@ class CopyQueue:
         if not self.copies:
             return None
         return self.copies.popitem(last=False)[0]
+
+    def first(self) -> object:
+        """The oldest copy, which stays; None: there is none."""
+        for copy in self.copies:
+            return copy
+        return None
 
     def remove(self, copy: object) -> int:
         """A copy that is dropped while it waits."""
@@ -93,19 +100,29 @@ class Breaker:
 
 
 class RateLimit:
-    """A token bucket that holds a second's worth."""
+    """A token bucket. ``burst``: how many it holds; absent: a second's worth."""
 
-    def __init__(self, rate: float) -> None:
+    def __init__(self, rate: float, burst: float = math.inf) -> None:
         self.rate = rate
-        self.tokens = max(1.0, rate)
+        self.burst = max(1.0, min(rate, burst))
+        self.tokens = self.burst
         self.at = now()
 
-    def take(self) -> bool:
-        """Whether one copy more may be made now."""
+    def has(self) -> bool:
+        """Whether one more is allowed now."""
         time = now()
-        self.tokens = min(max(1.0, self.rate), self.tokens + (time - self.at) * self.rate)
+        self.tokens = min(self.burst, self.tokens + (time - self.at) * self.rate)
         self.at = time
-        if self.tokens < 1.0:
+        return self.tokens >= 1.0
+
+    def spend(self) -> int:
+        """One more was done, allowed or not."""
+        self.tokens -= 1.0
+        return 0
+
+    def take(self) -> bool:
+        """Whether one more is allowed now, and then it counts as done."""
+        if not self.has():
             return False
         self.tokens -= 1.0
         return True

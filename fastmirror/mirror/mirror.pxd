@@ -8,7 +8,8 @@ from fastmirror.upstream.cluster cimport Cluster
 
 # Constants that are C integers here.
 cdef int KEEP, TARGET, SUFFIX, LITERAL
-cdef int HEALTH_BAD, HEALTH_GOOD
+cdef int HEALTH_BAD, HEALTH_GOOD, STARTS
+cdef double RETRY
 cdef int BODY_TOO_LARGE, BREAKER, BYTES_FULL, LOOP, NO_ENDPOINT, OFF, QUEUE_FULL, RATE
 cdef int UNSAFE_METHOD, UPGRADE
 
@@ -32,6 +33,7 @@ cdef class Mirror(CopyOwner):
     # How much it may cost.
     cdef long max_in_flight
     cdef readonly long in_flight
+    cdef bint resuming                  # a call of resume() is due
     cdef Breaker breaker
 
     cdef bint _sampled(self, Request request) except -1
@@ -46,7 +48,12 @@ cdef class Mirror(CopyOwner):
     @cython.locals(size=Py_ssize_t)
     cdef int admit(self, Copy copy) except -1
     cdef int ended(self, Copy copy, int health) except -1
-    cdef int next_from_queue(self) except -1
+    cdef bint _may_start(self, Copy copy) except -1
+    cdef int _start(self, Copy copy) except -1
+    cdef int _resume_later(self, double delay) except -1
+
+    @cython.locals(started=int, copy=Copy)
+    cpdef object resume(self)
 
 
 cdef int drop_copy(Copy copy, int reason) except -1

@@ -36,6 +36,12 @@ from fastmirror.rules.validate import mirror_name
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Cluster
 
+# What a mirror may do in one turn of the event loop, or at once, so that a crowd of copies never
+# makes the primary's exchanges wait for all of it.
+STARTS = 4  # copies that are sent from the queue
+CONNECTS = 32  # connections that are opened, before max_connect_rate counts
+RETRY = 0.01  # seconds until a connection may be opened again, at the earliest
+
 KEEP, TARGET, SUFFIX, LITERAL = range(4)
 _MISSING = {"random": 0, "skip": 1, "always": 2}
 
@@ -94,6 +100,8 @@ class Mirror(CopyOwner):
         self.max_in_flight = spec.max_in_flight
         self.in_flight = 0
         self.queue = CopyQueue(spec.max_queued, size(spec.max_queued_bytes))
+        self.connects = RateLimit(spec.max_connect_rate, CONNECTS)
+        self.resuming = False
         self.breaker = Breaker(spec.breaker.consecutive_failures, seconds(spec.breaker.open_time))
         self.live: set[Copy] = set()
 
@@ -126,12 +134,8 @@ class Mirror(CopyOwner):
 
     def admit(self, copy: Copy) -> int:
         """Send a copy, or let it wait, or drop it."""
-        if self.in_flight < self.max_in_flight:
-            if self.breaker.refuses():
-                return copy.drop(BREAKER)
-            self.queue.size -= copy.charged
-            self.in_flight += 1
-            return copy.start()
+        if not self.queue.copies and self._may_start(copy):
+            return self._start(copy)
         if self.breaker.is_open():
             return copy.drop(BREAKER)
         if not self.queue.has_room():
@@ -140,7 +144,23 @@ class Mirror(CopyOwner):
         if not (self.control.fits(size) and self.queue.has_room_for(size)):
             return copy.drop(BYTES_FULL)
         self.queue.push(copy)
+        if self.in_flight < self.max_in_flight:
+            self._resume_later(RETRY)  # nothing may end that would send it
         return copy._charge(copy.charged + size)
+
+    def _may_start(self, copy: Copy) -> bool:
+        """Whether there is room for a copy, and a connection for it may be had."""
+        return self.in_flight < self.max_in_flight and (
+            len(copy.member.pool.idle) > 0 or self.connects.has()
+        )
+
+    def _start(self, copy: Copy) -> int:
+        """Send a copy that is not, or no longer, in the queue."""
+        if self.breaker.refuses():
+            return copy.drop(BREAKER)
+        self.queue.size -= copy.charged
+        self.in_flight += 1
+        return copy.start()
 
     def refuse(self, request: Request, reason: int) -> int:
         """Count a request that cannot be copied for a reason of its route's."""
@@ -199,24 +219,33 @@ class Mirror(CopyOwner):
             self.breaker.failed()
         else:
             self.breaker.inconclusive()
-        return self.next_from_queue()
+        return self._resume_later(0.0) if self.queue.copies else 0
 
-    def next_from_queue(self) -> int:
-        """Start copies that wait, as far as there is room."""
-        while self.in_flight < self.max_in_flight:
-            copy = as_copy(self.queue.pop())
-            if copy is None:
-                break
+    def _resume_later(self, delay: float) -> int:
+        """``resume`` in the next turn of the loop, or later."""
+        if not self.resuming:
+            self.resuming = True
+            self.wheel.loop.call_later(delay, self.resume)
+        return 0
+
+    def resume(self) -> None:
+        """Send copies that wait, as far as there is room: a few, and more in the next turn."""
+        self.resuming = False
+        started = 0
+        copy = as_copy(self.queue.first())
+        while copy is not None and self.in_flight < self.max_in_flight:
             if self.control.off():
                 copy.drop(OFF)
-                continue
-            if self.breaker.refuses():
+            elif self.breaker.is_open():
                 copy.drop(BREAKER)
-                continue
-            self.queue.size -= copy.charged
-            self.in_flight += 1
-            copy.start()
-        return 0
+            elif started == STARTS or not self._may_start(copy):
+                self._resume_later(0.0 if started == STARTS else RETRY)
+                break
+            else:
+                started += 1
+                self.queue.remove(copy)
+                self._start(copy)
+            copy = as_copy(self.queue.first())
 
     def pending(self) -> int:
         """How many copies wait or are in flight."""

@@ -25,6 +25,8 @@ cdef class ResponseHandler:
 
 
 cdef class ConnectionOwner:
+    cdef int receive_buffer             # bytes; 0: as the system sees fit
+
     cdef int opened(self) except -1
     cdef int lost(self, UpstreamConnection connection) except -1
 

@@ -93,6 +93,8 @@ class ResponseHandler:
 class ConnectionOwner:
     """The pool that a connection belongs to."""
 
+    receive_buffer: int
+
     def opened(self) -> int:
         """A connection was made."""
         return 0
@@ -178,6 +180,8 @@ class UpstreamConnection(Timed):
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.outlet.open(transport)
+        if self.owner.receive_buffer:
+            self.outlet.limit_reading(self.owner.receive_buffer)
         self.owner.opened()
 
     # A handler is taken into a local before it is called: it may let go of this connection, which

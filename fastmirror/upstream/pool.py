@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from fastmirror.counts import WorkerCounts
+from fastmirror.counts import SHADOW, WorkerCounts
 from fastmirror.rules.address import Address
 from fastmirror.timers import Wheel
 from fastmirror.upstream.connection import ConnectionOwner, ResponseHandler, UpstreamConnection
+
+# What a shadow sends back is thrown away, and what it costs to read is the primary's loss: no more
+# than about this much of it is read at a time.
+SHADOW_BUFFER = 32768
 
 
 class Pool(ConnectionOwner):
@@ -31,6 +35,7 @@ class Pool(ConnectionOwner):
         self.counts = counts
         self.side = side
         self.idle_timeout = idle_timeout
+        self.receive_buffer = SHADOW_BUFFER if side == SHADOW else 0
         self.idle: list[UpstreamConnection] = []
         self.active = 0
         self.open = 0
