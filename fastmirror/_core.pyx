@@ -21,6 +21,7 @@ from fastmirror._head cimport (
     COPY_MARKER,
     HOP_BY_HOP,
     OTHER,
+    PROXY_CONNECTION,
     REQUEST_ID,
     TE,
     TRAILER,
@@ -241,6 +242,7 @@ cpdef bytes write_response(
             field.kind == CONNECTION
             or field.kind == TRANSFER_ENCODING
             or field.kind == HOP_BY_HOP
+            or field.kind == PROXY_CONNECTION
             or field.kind == UPGRADE and status != 101
             or field.kind == TE
             or field.kind == CONTENT_LENGTH and not with_length

@@ -12,6 +12,7 @@ cdef enum FieldKind:
     TE
     TRAILER
     HOP_BY_HOP          # Keep-Alive and Proxy-*: dropped, never written anew
+    PROXY_CONNECTION    # the same; the parser takes it for Connection
     FORWARDED_FOR
     REQUEST_ID
     COPY_MARKER
@@ -80,6 +81,6 @@ cdef class Fields:
     cdef int _read_connection(self, bytes value) except -1
 
 
-cpdef Py_ssize_t position(bytes data, char octet) noexcept
+cpdef Py_ssize_t position(bytes data, char octet) except -2
 cpdef bytes part(bytes data, Py_ssize_t start, Py_ssize_t end)
 cpdef bint is_plain_target(bytes target) except -1

@@ -58,6 +58,8 @@ cdef FieldKind kind_of(const char* name, Py_ssize_t length) noexcept nogil:
         if length == 10 and same_name(name, b"keep-alive", 10):
             return HOP_BY_HOP
     elif first == c"p" and length > 6 and same_name(name, b"proxy-", 6):
+        if length == 16 and same_name(name, b"proxy-connection", 16):
+            return PROXY_CONNECTION
         return HOP_BY_HOP
     return OTHER
 
@@ -431,7 +433,7 @@ cdef class Fields:
             return length == 10 and same_name(value, b"keep-alive", 10)
         if kind == HOST:
             return self.hosts == 0
-        return kind != TRANSFER_ENCODING and kind != UPGRADE
+        return kind != TRANSFER_ENCODING and kind != UPGRADE and kind != PROXY_CONNECTION
 
     cdef int _hold(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1:
         """Keep the text of the fields: all that was read, or a copy where that is much more."""
@@ -449,7 +451,7 @@ cdef class Fields:
 
     cpdef bytes get(self, bytes name):
         """The values of a field, given in lower case, joined by a comma; None where absent."""
-        cdef Py_ssize_t i, length = PyBytes_GET_SIZE(name)
+        cdef Py_ssize_t i, length = len(name)
         cdef bytes found = None, value
         cdef Field* field
         for i in range(self.count):
@@ -481,16 +483,17 @@ cdef class Fields:
         return self.scan_response(data)
 
 
-cpdef Py_ssize_t position(bytes data, char octet) noexcept:
+cpdef Py_ssize_t position(bytes data, char octet) except -2:
     """Where the octet is first found; -1: nowhere. As ``data.find``, which parses arguments."""
+    cdef Py_ssize_t length = len(data)
     cdef const char* text = PyBytes_AS_STRING(data)
-    cdef const void* found = memchr(text, octet, <size_t>PyBytes_GET_SIZE(data))
+    cdef const void* found = memchr(text, octet, <size_t>length)
     return -1 if found == NULL else <const char*>found - text
 
 
 cpdef bytes part(bytes data, Py_ssize_t start, Py_ssize_t end):
     """``data[start:end]``, of bounds that lie within; without a slice object."""
-    if not 0 <= start <= end <= PyBytes_GET_SIZE(data):
+    if not 0 <= start <= end <= len(data):
         raise IndexError(end)
     return PyBytes_FromStringAndSize(PyBytes_AS_STRING(data) + start, end - start)
 
@@ -498,8 +501,8 @@ cpdef bytes part(bytes data, Py_ssize_t start, Py_ssize_t end):
 cpdef bint is_plain_target(bytes target) except -1:
     """Whether a target is a path that is forwarded as it stands: it begins with a slash, and has
     no fragment and nothing that could be a dot segment."""
+    cdef Py_ssize_t i, length = len(target)
     cdef const char* text = PyBytes_AS_STRING(target)
-    cdef Py_ssize_t i, length = PyBytes_GET_SIZE(target)
     if length == 0 or text[0] != c"/":
         return False
     for i in range(length):

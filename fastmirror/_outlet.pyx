@@ -113,7 +113,8 @@ cdef class Outlet:
             self.spilled = True
         if sent or whole is None:
             whole = PyBytes_FromStringAndSize(data + sent, size - sent)
-        self.transport.write(whole)
+        if not self.transport.is_closing():
+            self.transport.write(whole)
         return 0
 
     cdef Py_ssize_t unsent(self) except -1:

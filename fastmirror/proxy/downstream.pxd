@@ -29,6 +29,7 @@ cdef class Downstream(Client):
     cdef long long unsent               # when it was last looked at, in lingering
     cdef object rejection               # a RefusedError that a callback has raised
     cdef bint refused                   # nothing more is read as requests
+    cdef bint last                      # the connection closes with the request taken last
     # The line of exchanges: the one that is served, those that wait, bytes not yet parsed.
     cdef Exchange current
     cdef object waiting                 # deque of Exchange; None: none ever waited

@@ -53,7 +53,7 @@ class Downstream(Client):
         self.latest: Exchange | None = None
         self.in_head = self.head_timed = False
         self.unframed = 0
-        self.refused = False
+        self.refused = self.last = False
         self.current: Exchange | None = None
         self.waiting: deque[Exchange] | None = None
         self.unread: list[bytes] | None = None
@@ -192,6 +192,9 @@ class Downstream(Client):
                 continue
             if self.in_head or self.receiving is not None:
                 break
+            if self.last:
+                self.refused = True  # RFC 9112 section 9.6: no request behind it is processed
+                break
             fields = Fields.__new__(Fields)
             end = fields.scan_request(data, at)
             if end == 0 or fields.size > self.context.max_header_bytes:
@@ -244,7 +247,7 @@ class Downstream(Client):
         return self._refuse(status, flags, text)
 
     def _parse(self, data: bytes) -> int:
-        if self.lingering or self.transport is None:
+        if self.refused or self.lingering or self.transport is None:
             return 0
         if self.parser is None:
             self.parser = HttpRequestParser(self)
@@ -404,6 +407,7 @@ class Downstream(Client):
             # The parser takes no body behind an Upgrade: another does, after a head of its own.
             # It cannot go on to a next request, so that this one is the connection's last.
             exchange.keep_alive = False
+            self.last = True
             length = exchange.fields.content_length
             framing = f"content-length: {length}" if length >= 0 else "transfer-encoding: chunked"
             self.parser = HttpRequestParser(_BodyOf(self))
@@ -421,6 +425,7 @@ class Downstream(Client):
 
     def _take(self, exchange: Exchange) -> int:
         """Serve it, or let it wait until those before it are answered."""
+        self.last = not exchange.keep_alive
         if self.current is None and not self.writing_paused:
             self.current = exchange
             if exchange.upgrade is not None:
@@ -506,13 +511,14 @@ class Downstream(Client):
         """
         self.flush()
         self.lingering = True
+        more = bool(self.waiting) or bool(self.unread) or self.reading_paused
         self.waiting = None
         self.unread = None
         if self.transport is None or self.transport.is_closing():
             return 0
         self.paused_by_upstream = self.paused_by_line = False
         self._switch_reading()
-        if self.half_closed or (self.receiving is None and not self.refused):
+        if self.half_closed or (self.receiving is None and not self.refused and not more):
             self.outlet.shut()
             self.transport.close()
         elif self.transport.can_write_eof():

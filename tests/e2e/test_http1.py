@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -19,7 +20,7 @@ from .backends import Backend, Backends, Connection, closes_each, echo, never_an
 from .client import Client, blast, exchange, gets, raw_answer, request_bytes, stalled
 from .conftest import Started, StartProxy
 from .documents import rules
-from .procs import Proxy, free_port, wait_until
+from .procs import LOOPBACK, Proxy, free_port, wait_until
 from .website import pattern_sha256, site
 
 MIB = 1 << 20
@@ -154,6 +155,54 @@ class TestPipelining:
         assert json.loads(client.response().body)["target"] == "/good"
         assert client.response().status == 400
         assert client.at_end()
+
+    @pytest.mark.parametrize("first", ["connection-close", "http10"])
+    def test_requests_behind_the_last_one_cost_nothing_of_its_answer(
+        self, start_proxy: StartProxy, backends: Backends, first: str
+    ) -> None:
+        """A client that sends on after its last request, and reads late: what it sent must not
+        make the kernel throw the answer away (RFC 9112 section 9.6)."""
+        size = 3_000_000
+
+        async def answer_later(conn: Connection) -> None:
+            await conn.request()
+            await asyncio.sleep(0.3)
+            await conn.answer(bytes(size))
+
+        primary = backends.start(answer_later)
+        proxy = start_proxy(rules({"v1": primary.port}))
+        if first == "http10":
+            last = b"GET /last HTTP/1.0\r\n\r\n"
+        else:
+            last = request_bytes("GET", "/last", [("Connection", "close")])
+        with socket.create_connection((LOOPBACK, proxy.port), timeout=10) as sock:
+            sock.sendall(last)
+            for _ in range(2):
+                time.sleep(0.1)
+                sock.sendall(request_bytes("GET", "/behind"))
+            time.sleep(0.5)
+            received = bytearray()
+            while data := sock.recv(1 << 16):
+                received += data
+        assert len(received.partition(b"\r\n\r\n")[2]) == size
+        assert [request.target for request in primary.requests] == ["/last"]
+
+    def test_an_upstream_that_closes_in_the_old_way(
+        self, start_proxy: StartProxy, backends: Backends
+    ) -> None:
+        """Proxy-Connection: close is no standard, and still means what it says."""
+
+        async def close_each(conn: Connection) -> None:
+            await conn.request()
+            await conn.answer(b"ok", 200, ("Proxy-Connection", "close"))
+            await asyncio.sleep(0.05)
+
+        primary = backends.start(close_each)
+        proxy = start_proxy(rules({"v1": primary.port}))
+        with Client(proxy.port) as client:
+            for _ in range(3):
+                assert client.request("POST", "/", (), b"x").status == 200
+        assert primary.accepted == 3
 
 
 class TestAnswers:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import xxhash
 
-from .backends import Backend, Backends, answers_500, echo, never_answers
+from .backends import Backend, Backends, answers_500, closes_each, echo, never_answers
 from .client import Client, blast, exchange, gets, raw_answer, request_bytes
 from .conftest import StartNginx, StartProxy
 from .documents import rules
@@ -465,6 +465,42 @@ class TestDropped:
         counters = proxy.settled(10)
         assert counters.dropped == {"queue_full": 7}
         assert (counters.sent, counters.failed) == (3, {"timeout": 3})
+
+    def test_connections_are_opened_at_a_rate(
+        self, start_proxy: StartProxy, backends: Backends
+    ) -> None:
+        """A shadow that closes each connection: copies wait for the next one to be allowed, and
+        all are sent in the end."""
+        primary, shadow = backends.start(echo), backends.start(closes_each)
+        mirror = {"max_connect_rate": 100}
+        proxy = start_proxy(rules({"v1": primary.port, "v2": shadow.port}, mirror))
+        with Client(proxy.port) as client:
+            begin = time.monotonic()
+            for _ in range(80):
+                assert client.get("/").status == 200
+            answered = time.monotonic() - begin
+            counters = proxy.settled(80)
+            settled = time.monotonic() - begin
+        assert counters.sent == 80
+        assert counters.dropped == {}
+        # 32 at once and 100 a second after that; the client has not waited for any.
+        assert settled >= (80 - 32 - 1) / 100
+        assert answered < settled
+
+    def test_copies_that_wait_for_a_connection_can_be_stopped(
+        self, start_proxy: StartProxy, backends: Backends
+    ) -> None:
+        primary, silent = backends.start(echo), backends.start(never_answers)
+        mirror = {"max_connect_rate": 0.01}
+        proxy = start_proxy(rules({"v1": primary.port, "v2": silent.port}, mirror))
+        with Client(proxy.port) as client:
+            for _ in range(5):
+                assert client.get("/").status == 200
+        assert proxy.ask("/mirror/off", "POST")[0] == 200
+        counters = proxy.settled(5)
+        assert counters.sent == 1
+        assert counters.dropped == {"off": 4}
+        assert counters.failed == {"shutdown": 1}
 
     def test_bytes_full(self, start_proxy: StartProxy, backends: Backends) -> None:
         primary, silent = backends.start(echo), backends.start(never_answers)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmirror._head import Fields
+from fastmirror._head import Fields, is_plain_target, part, position
 
 from .building import fields, tokens, values
 
@@ -123,3 +123,24 @@ def test_the_marker_says_that_it_is_a_copy():
 def test_a_field_is_bytes(pair):
     with pytest.raises(TypeError):
         Fields().add(*pair)
+
+
+def test_a_none_is_an_error():
+    for call in (lambda: Fields().get(None), lambda: position(None, 1), lambda: part(None, 0, 0)):
+        with pytest.raises(TypeError):
+            call()
+    with pytest.raises(TypeError):
+        is_plain_target(None)
+
+
+def test_a_part_lies_within():
+    assert part(b"abc", 1, 2) == b"b"
+    assert part(b"abc", 3, 3) == b""
+    for start, end in ((-1, 1), (2, 1), (0, 4)):
+        with pytest.raises(IndexError):
+            part(b"abc", start, end)
+
+
+@given(st.binary(max_size=20), st.integers(0, 127))
+def test_position_is_what_find_says(data, octet):
+    assert position(data, octet) == data.find(bytes([octet]))

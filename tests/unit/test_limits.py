@@ -39,6 +39,14 @@ def test_the_oldest_copy_leaves_first():
     assert [queue.pop(), queue.pop(), queue.pop(), queue.pop()] == ["a", "c", None, None]
 
 
+def test_the_first_copy_can_be_seen_where_it_is():
+    queue = limits.CopyQueue(10, 100)
+    assert queue.first() is None
+    queue.push("a")
+    queue.push("b")
+    assert [queue.first(), queue.first(), queue.pop(), queue.first()] == ["a", "a", "a", "b"]
+
+
 def test_a_copy_that_is_not_there_can_be_removed():
     queue = limits.CopyQueue(10, 100)
     queue.push("a")
@@ -263,6 +271,28 @@ def test_a_refusal_costs_nothing(clock):
         clock.time += 0.0101
         taken += rate.take()
     assert taken == 2
+
+
+def test_a_burst_bounds_what_is_saved_up(clock):
+    rate = limits.RateLimit(1000, 3)
+    assert [rate.take() for _ in range(5)] == [True] * 3 + [False] * 2
+    clock.time += 1000
+    assert [rate.take() for _ in range(5)] == [True] * 3 + [False] * 2
+    clock.time += 0.0021
+    assert [rate.take() for _ in range(3)] == [True] * 2 + [False]
+
+
+def test_what_is_spent_beyond_the_rate_is_owed(clock):
+    rate = limits.RateLimit(10, 1)
+    for _ in range(3):
+        rate.spend()
+    clock.time += 0.2001  # two of three are paid
+    assert not rate.has()
+    clock.time += 0.1
+    assert rate.has()
+    assert rate.has()  # asking takes nothing
+    assert rate.take()
+    assert not rate.has()
 
 
 # ---- the memory of all copies together
