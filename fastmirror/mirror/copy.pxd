@@ -10,7 +10,7 @@ from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
 # Constants that are C integers here.
 cdef int HEALTH_UNKNOWN, HEALTH_GOOD, HEALTH_BAD
-cdef long long MAX_HEADS
+cdef long long MAX_HEADS, STUCK
 
 
 # What a copy knows of its mirror.
@@ -24,6 +24,7 @@ cdef class CopyOwner:
     cdef set live                       # every copy that waits or was sent, until its end
     cdef long long max_body             # -1: no limit
     cdef long long max_copy_bytes
+    cdef long stuck                     # copies that are complete and lag by more than STUCK
     cdef long long max_response
     cdef double connect_timeout
     cdef double response_timeout
@@ -47,6 +48,7 @@ cdef class Copy(ResponseHandler):
     cdef bint piecewise                 # some of it was written behind the head
     cdef bint held                      # waits until its length is known to be allowed
     cdef long long charged              # bytes held now, as far as is known
+    cdef bint stuck                     # is one of its mirror's
     # The response.
     cdef double began
     cdef long long answer_size          # bytes of the body that were read
@@ -69,6 +71,9 @@ cdef class Copy(ResponseHandler):
 
     @cython.locals(change="long long")
     cdef int _charge(self, long long size) except -1
+    cdef int _set_stuck(self) except -1
+
+    @cython.locals(change="long long", limit="long long")
     cdef int _over_budget(self, long long held) except -1
     cdef int _complete(self, UpstreamConnection connection, bint reusable) except -1
     cdef int _let_go(self, str outcome) except -1

@@ -37,6 +37,7 @@ from fastmirror.upstream.connection import (
     UpstreamConnection,
 )
 
+STUCK = 4 << 20  # bytes by which a complete copy may lag and say nothing about its shadow
 MAX_HEADS = 1 << 18  # bytes of heads and framing that are read beyond max_response
 
 # The states of a copy. Literals below, where they are compared on the hot path.
@@ -57,6 +58,7 @@ class CopyOwner:
     live: set[Copy]
     max_body: int
     max_copy_bytes: int
+    stuck: int
     max_response: int
     connect_timeout: float
     response_timeout: float
@@ -87,7 +89,7 @@ class Copy(ResponseHandler):
         self.waiting: list[bytes] | None = None
         self.whole = False
         self.fed = 0
-        self.piecewise = self.held = False
+        self.piecewise = self.held = self.stuck = False
         self.charged = 0
         self.began = 0.0
         self.answer_size = 0
@@ -133,6 +135,7 @@ class Copy(ResponseHandler):
         """The request is complete."""
         self.whole = True
         self.flush()
+        self._set_stuck()
         if self.held and self.state == 0:
             self.held = False
             return self.mirror.admit(self)
@@ -288,13 +291,28 @@ class Copy(ResponseHandler):
             self.mirror.counts.buffered(change)
             if self.state == 0:
                 self.mirror.queue.size += change
+            if self.whole:
+                self._set_stuck()
+        return 0
+
+    def _set_stuck(self) -> int:
+        """Whether all of the request was given to the shadow, and much of it was not taken: until
+        it is, other copies may lag less, so that a shadow that takes nothing soon costs nothing.
+        """
+        stuck = self.state == 2 and self.charged > STUCK
+        if stuck != self.stuck:
+            self.stuck = stuck
+            self.mirror.stuck += 1 if stuck else -1
         return 0
 
     def _over_budget(self, held: int) -> int:
         """Give the copy up, and say so, if it would hold more than it may."""
         change = held - self.charged
+        limit = self.mirror.max_copy_bytes
+        if self.mirror.stuck and not self.stuck and limit > STUCK:
+            limit = STUCK
         if (
-            held <= self.mirror.max_copy_bytes
+            held <= limit
             and self.mirror.control.fits(change)
             and (self.state != 0 or self.mirror.queue.has_room_for(change))
         ):
@@ -320,6 +338,7 @@ class Copy(ResponseHandler):
         """Hold nothing any more."""
         self._charge(0)
         self.state = 3
+        self._set_stuck()
         self.connection = None
         self.waiting = None
         self.outcome = outcome

@@ -98,7 +98,7 @@ class Mirror(CopyOwner):
         self.connect_timeout = seconds(spec.connect_timeout)
         self.response_timeout = seconds(spec.response_timeout)
         self.max_in_flight = spec.max_in_flight
-        self.in_flight = 0
+        self.in_flight = self.stuck = 0
         self.queue = CopyQueue(spec.max_queued, size(spec.max_queued_bytes))
         self.connects = RateLimit(spec.max_connect_rate, CONNECTS)
         self.resuming = False
