@@ -126,7 +126,7 @@ def convert_rules(raw: Any, source: str) -> Rules:
         found = type(raw).__name__
         raise RulesError(source, [Problem("", f"expected a rules document, got {found}")])
     if raw.get("version") != VERSION or isinstance(raw.get("version"), bool):
-        got = json.dumps(raw["version"], default=repr)[:40] if "version" in raw else "none"
+        got = _shown(raw["version"])[:40] if "version" in raw else "none"
         raise RulesError(source, [Problem("version", f"expected {VERSION}, got {got}")])
     try:
         return msgspec.convert(raw, Rules)
@@ -153,8 +153,16 @@ def _problem(raw: dict[str, Any], message: str) -> Problem:
     text = text[:1].lower() + text[1:].replace("`", "").replace(" | null", "")
     for theirs, ours in (("float", "a number"), ("str", "a string"), ("int", "a whole number")):
         text = re.sub(rf"(expected|got|\|) {theirs}\b", rf"\1 {ours}", text)
-    got = "" if ", got" in text or value is None else f", got {json.dumps(value, default=repr)}"
+    got = "" if ", got" in text or value is None else f", got {_shown(value)}"
     return Problem(path.lstrip("."), text + got[:80])
+
+
+def _shown(value: Any) -> str:
+    """As JSON; MessagePack can hold what JSON cannot, such as keys that are bytes."""
+    try:
+        return json.dumps(value, default=repr)
+    except (TypeError, ValueError):
+        return repr(value)
 
 
 def _with_keys(raw: dict[str, Any], path: str) -> str:

@@ -218,6 +218,11 @@ def test_a_file_with_a_wrong_byte_is_rules_or_one_error(at, bytes_):
     rules_or_error(bytes(data), "r")
 
 
+def test_a_value_that_json_cannot_show_is_shown():
+    with pytest.raises(RulesError, match=r"version: .*b'a'"):
+        decode_rules(msgspec.msgpack.encode({"version": {b"a": 1}}), "r")
+
+
 @pytest.mark.parametrize("field", ["salt", "exact", "query", "cookie", "label", "subset", "prefix"])
 def test_text_that_is_no_unicode_is_refused_or_can_be_used(field):
     document = json.loads(json.dumps(DOCUMENT))
