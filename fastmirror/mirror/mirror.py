@@ -38,9 +38,9 @@ from fastmirror.upstream.cluster import Cluster
 
 # What a mirror may do in one turn of the event loop, or at once, so that a crowd of copies never
 # makes the primary's exchanges wait for all of it.
-STARTS = 4  # copies that are sent from the queue
+STARTS = 2  # copies that are sent from the queue
 CONNECTS = 32  # connections that are opened, before max_connect_rate counts
-RETRY = 0.01  # seconds until a connection may be opened again, at the earliest
+RETRY = 0.002  # seconds until a connection may be opened again, at the earliest
 
 KEEP, TARGET, SUFFIX, LITERAL = range(4)
 _MISSING = {"random": 0, "skip": 1, "always": 2}
