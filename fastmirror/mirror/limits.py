@@ -91,7 +91,7 @@ class Breaker:
         return 0
 
     def failed(self) -> int:
-        """It could not be reached, or did not answer."""
+        """It could not be reached, did not answer, or did not keep up."""
         self.failures += 1
         if self.threshold and (self.probing or self.failures >= self.threshold):
             self.open_until = now() + self.open_time

@@ -125,8 +125,9 @@ class HostPolicy(Model, frozen=True):
 
 
 class Breaker(Model, frozen=True):
-    """After so many copies in a row that failed to connect or were not answered in time, none
-    is tried for ``open_time``; then one is, and its end decides. 0 turns the breaker off.
+    """After so many copies in a row that failed to connect, were reset, were not answered in time
+    or fell too far behind, none is tried for ``open_time``; then one is, and its end decides.
+    0 turns the breaker off.
     """
 
     consecutive_failures: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
