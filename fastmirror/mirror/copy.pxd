@@ -33,6 +33,11 @@ cdef class CopyOwner:
     cdef int ended(self, Copy copy, int health) except -1
 
 
+# What a copy knows of a connection that it shares.
+cdef class SharedConnection(ResponseHandler):
+    cdef int left(self) except -1
+
+
 cdef class Copy(ResponseHandler):
     cdef CopyOwner mirror
     cdef Member member
@@ -41,6 +46,7 @@ cdef class Copy(ResponseHandler):
     cdef bint has_body
     cdef int state
     cdef UpstreamConnection connection  # in ACTIVE alone
+    cdef SharedConnection shared        # None: the connection is the copy's own
     # The request: what came before there was a connection, and whether all of it has come.
     cdef list waiting                   # None: nothing
     cdef bint whole
@@ -66,8 +72,13 @@ cdef class Copy(ResponseHandler):
     cdef int client_gone(self) except -1
     cdef int drop(self, int reason) except -1
     cdef int abandon(self, int kind) except -1
+    cdef int begin(self) except -1
     cdef int start(self) except -1
     cdef int _connect(self) except -1
+    cdef int _restart(self) except -1
+    cdef int share(self, SharedConnection shared, UpstreamConnection connection) except -1
+    cdef int reconnect(self) except -1
+    cdef int send_again(self) except -1
 
     @cython.locals(change="long long")
     cdef int _charge(self, long long size) except -1

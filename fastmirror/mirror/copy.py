@@ -72,6 +72,14 @@ class CopyOwner:
         return 0
 
 
+class SharedConnection(ResponseHandler):
+    """What a copy knows of a connection that it shares, which it neither closes nor gives back."""
+
+    def left(self) -> int:
+        """A copy was given up."""
+        return 0
+
+
 class Copy(ResponseHandler):
     """Made by ``Mirror.open`` alone."""
 
@@ -86,6 +94,7 @@ class Copy(ResponseHandler):
         self.has_body = has_body
         self.state = 0  # QUEUED
         self.connection: UpstreamConnection | None = None
+        self.shared: SharedConnection | None = None
         self.waiting: list[bytes] | None = None
         self.whole = False
         self.fed = 0
@@ -153,11 +162,15 @@ class Copy(ResponseHandler):
 
     # -- from the mirror
 
-    def start(self) -> int:
-        """Take or open a connection. From here on the copy counts as sent."""
+    def begin(self) -> int:
+        """From here on the copy counts as sent."""
         self.state = 1
         self.began = now()
-        self.mirror.counts.sent()
+        return self.mirror.counts.sent()
+
+    def start(self) -> int:
+        """Begin, and take or open a connection."""
+        self.begin()
         connection = self.member.pool.take()
         if connection is not None:
             return self.connected(connection)
@@ -166,6 +179,41 @@ class Copy(ResponseHandler):
     def _connect(self) -> int:
         self.mirror.connects.spend()
         return self.member.pool.connect(self, self.mirror.connect_timeout)
+
+    def _restart(self) -> int:
+        """Send it on a new connection, for the one that it had is closed."""
+        self.state = 1
+        self.connection = None
+        self.shared = None
+        return self._connect()
+
+    # -- from what it shares a connection with
+
+    def share(self, shared: SharedConnection, connection: UpstreamConnection) -> int:
+        """The copy is sent, together with others."""
+        self.state = 2
+        self.shared = shared
+        self.connection = connection
+        return 0
+
+    def reconnect(self) -> int:
+        """The connection was closed before anything was sent."""
+        return self._restart() if self.state == 1 else 0
+
+    def send_again(self) -> int:
+        """The connection ended before a byte of this copy's answer."""
+        if self.state != 2:
+            return 0
+        self.shared = None
+        self.connection = None
+        if self.retried:
+            return self.abandon(FAILED_RESET)
+        self.retried = True
+        self.state = 1
+        connection = self.member.pool.take()
+        if connection is not None:
+            return self.connected(connection)
+        return self._connect()
 
     def drop(self, reason: int) -> int:
         """Give up a copy that waits."""
@@ -177,11 +225,14 @@ class Copy(ResponseHandler):
     def abandon(self, kind: int) -> int:
         """Give up a copy that was sent, as a failure of that kind."""
         connection = self.connection
-        if connection is not None:
+        shared = self.shared
+        if connection is not None and shared is None:
             self.member.pool.discard(connection)
         self.mirror.counts.failed(kind)
         bad = kind in (FAILED_CONNECT, FAILED_TIMEOUT, FAILED_RESET, FAILED_SLOW)
         self._let_go(FAILURE_KINDS[kind])
+        if shared is not None:
+            shared.left()
         return self.mirror.ended(self, HEALTH_BAD if bad else HEALTH_UNKNOWN)
 
     # -- from the connection
@@ -247,10 +298,9 @@ class Copy(ResponseHandler):
         ):
             # A kept-alive connection that the shadow had closed before the copy was sent.
             self.retried = True
-            self.state = 1
-            self.connection = None
-            self.member.pool.discard(connection)
-            return self._connect()
+            if self.shared is None:
+                self.member.pool.discard(connection)
+            return self._restart()
         return self.abandon(_FAILURES[kind])
 
     def write_paused(self, paused: bool) -> int:
@@ -326,10 +376,11 @@ class Copy(ResponseHandler):
     def _complete(self, connection: UpstreamConnection, reusable: bool) -> int:
         if self.state != 2:
             return 0
-        if reusable:
-            self.member.pool.give_back(connection)
-        else:
-            self.member.pool.discard(connection)
+        if self.shared is None:
+            if reusable:
+                self.member.pool.give_back(connection)
+            else:
+                self.member.pool.discard(connection)
         self.mirror.counts.completed(connection.status, now() - self.began)
         self._let_go("completed")
         return self.mirror.ended(self, HEALTH_GOOD)
@@ -340,6 +391,7 @@ class Copy(ResponseHandler):
         self.state = 3
         self._set_stuck()
         self.connection = None
+        self.shared = None
         self.waiting = None
         self.outcome = outcome
         self.mirror.live.discard(self)

@@ -1,10 +1,13 @@
 cimport cython
 
-from fastmirror._core cimport RequestHead, Sampler
+from fastmirror._core cimport RequestHead, Sampler, now
+from fastmirror.mirror.batch cimport Batch
 from fastmirror.mirror.copy cimport Copy, CopyOwner
 from fastmirror.mirror.limits cimport Breaker, RateLimit
 from fastmirror.rules.request cimport KeyReader, Request
 from fastmirror.upstream.cluster cimport Cluster
+from fastmirror.upstream.connection cimport UpstreamConnection
+from fastmirror.upstream.pool cimport Pool
 
 # Constants that are C integers here.
 cdef int KEEP, TARGET, SUFFIX, LITERAL
@@ -34,6 +37,8 @@ cdef class Mirror(CopyOwner):
     cdef long max_in_flight
     cdef readonly long in_flight
     cdef bint resuming                  # a call of resume() is due
+    cdef long pipeline                  # copies that may share a connection; 1: none do
+    cdef dict batches                   # Pool -> Batch: what this turn of the loop has made
     cdef Breaker breaker
 
     cdef bint _sampled(self, Request request) except -1
@@ -52,6 +57,9 @@ cdef class Mirror(CopyOwner):
     cdef int _start(self, Copy copy) except -1
     cdef int _resume_later(self, double delay) except -1
 
+    @cython.locals(pool=Pool, batch=Batch, connection=UpstreamConnection)
+    cdef bint _join(self, Copy copy) except -1
+
     @cython.locals(started=int, copy=Copy)
     cpdef object resume(self)
 
@@ -59,3 +67,5 @@ cdef class Mirror(CopyOwner):
 cdef int drop_copy(Copy copy, int reason) except -1
 cdef int abandon_copy(Copy copy, int kind) except -1
 cdef Copy as_copy(object item)
+cdef Batch as_batch(object item)
+cdef int dispatch_batch(Batch batch) except -1

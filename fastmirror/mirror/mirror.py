@@ -10,7 +10,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from fastmirror._core import RequestHead, Sampler
+from fastmirror._core import RequestHead, Sampler, now
 from fastmirror.counts import (
     BODY_TOO_LARGE,
     BREAKER,
@@ -25,6 +25,7 @@ from fastmirror.counts import (
     MirrorCounts,
 )
 from fastmirror.http1.target import split_port
+from fastmirror.mirror.batch import Batch
 from fastmirror.mirror.control import MirrorControl
 from fastmirror.mirror.copy import Copy, CopyOwner
 from fastmirror.mirror.limits import HEALTH_BAD, HEALTH_GOOD, Breaker, CopyQueue, RateLimit
@@ -35,6 +36,7 @@ from fastmirror.rules.units import seconds, size
 from fastmirror.rules.validate import mirror_name
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Cluster
+from fastmirror.upstream.pool import Pool
 
 # What a mirror may do in one turn of the event loop, or at once, so that a crowd of copies never
 # makes the primary's exchanges wait for all of it.
@@ -102,6 +104,8 @@ class Mirror(CopyOwner):
         self.queue = CopyQueue(spec.max_queued, size(spec.max_queued_bytes))
         self.connects = RateLimit(spec.max_connect_rate, CONNECTS)
         self.resuming = False
+        self.pipeline = spec.pipeline
+        self.batches: dict[Pool, Batch] = {}
         self.breaker = Breaker(spec.breaker.consecutive_failures, seconds(spec.breaker.open_time))
         self.live: set[Copy] = set()
 
@@ -151,7 +155,9 @@ class Mirror(CopyOwner):
     def _may_start(self, copy: Copy) -> bool:
         """Whether there is room for a copy, and a connection for it may be had."""
         return self.in_flight < self.max_in_flight and (
-            len(copy.member.pool.idle) > 0 or self.connects.has()
+            len(copy.member.pool.idle) > 0
+            or (len(self.batches) > 0 and copy.member.pool in self.batches)
+            or self.connects.has()
         )
 
     def _start(self, copy: Copy) -> int:
@@ -160,7 +166,41 @@ class Mirror(CopyOwner):
             return copy.drop(BREAKER)
         self.queue.size -= copy.charged
         self.in_flight += 1
+        if self.pipeline > 1 and not copy.has_body and not copy.to_head and self._join(copy):
+            return 0
         return copy.start()
+
+    def _join(self, copy: Copy) -> bool:
+        """Send a copy together with the others that this turn of the loop makes for its endpoint,
+        if it can be sent so now.
+        """
+        pool = copy.member.pool
+        batch = as_batch(self.batches.get(pool))
+        if batch is None:
+            if pool.pipeline_after != 0.0 and now() < pool.pipeline_after:
+                return False
+            connection = pool.take()
+            if connection is None:
+                return False
+            if connection.exchanges == 0:  # not yet known to be kept alive
+                pool.give_back(connection)
+                return False
+            batch = Batch(pool, connection, self.wheel, self.response_timeout)
+            if not self.batches:
+                self.wheel.loop.call_soon(self.dispatch)
+            self.batches[pool] = batch
+        copy.begin()
+        if batch.add(copy) == self.pipeline:
+            self.batches.pop(pool)
+            batch.dispatch()
+        return True
+
+    def dispatch(self) -> None:
+        """The turn is over: send what it made."""
+        batches = self.batches
+        self.batches = {}
+        for batch in batches.values():
+            dispatch_batch(batch)
 
     def refuse(self, request: Request, reason: int) -> int:
         """Count a request that cannot be copied for a reason of its route's."""
@@ -263,6 +303,16 @@ class Mirror(CopyOwner):
 def as_copy(item: Any) -> Copy | None:
     """What the queue gave, with a C type."""
     return item  # type: ignore[no-any-return]
+
+
+def as_batch(item: Any) -> Batch | None:
+    """What a map of batches gave, with a C type."""
+    return item  # type: ignore[no-any-return]
+
+
+def dispatch_batch(batch: Batch) -> int:
+    """``batch.dispatch()``, with a C type."""
+    return batch.dispatch()
 
 
 def drop_copy(copy: Copy, reason: int) -> int:

@@ -151,6 +151,7 @@ class Mirror(Model, frozen=True):
     max_body: Size | None = None  # larger bodies are not copied
     max_in_flight: Count = 256
     max_connect_rate: Annotated[float, Meta(gt=0, le=1e9)] = 500.0  # a second, each worker
+    pipeline: Annotated[int, Meta(ge=1, le=64)] = 1  # copies that may share a connection at once
     max_queued: Annotated[int, Meta(ge=0, le=1_000_000)] = 1024
     max_queued_bytes: Size = "16MiB"
     max_copy_bytes: Size = "16MiB"  # how far one copy may lag behind

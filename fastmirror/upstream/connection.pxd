@@ -54,12 +54,17 @@ cdef class UpstreamConnection(Timed):
     cdef readonly long long wire        # bytes of the response, framing included
     cdef long long unframed             # bytes since the last of the body, or the start
     cdef readonly long long exchanges   # begun on this connection
+    cdef long behind                    # answers that are to come after this one
+    cdef bytes rest                     # what came of them already
     cdef bint reading_paused
     cdef bint tunnel
     cdef readonly bint writing_paused
 
     cdef int send(
         self, ResponseHandler handler, bytes head, bint to_head, bint more) except -1
+    cdef int send_together(
+        self, ResponseHandler handler, bytes heads, long count) except -1
+    cdef int expect(self, ResponseHandler handler) except -1
     cdef int flush(self) except -1
     cdef int write(self, bytes data) except -1
     cdef Py_ssize_t unsent(self) except -1

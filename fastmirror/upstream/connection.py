@@ -124,6 +124,8 @@ class UpstreamConnection(Timed):
         self.excess = self.reusable = self.tunnel = False
         self.scanned = False
         self.exchanges = self.wire = self.unframed = self.body_left = 0
+        self.behind = 0
+        self.rest: bytes | None = None
         self.reading_paused = self.writing_paused = False
 
     # -- for the handler
@@ -139,6 +141,23 @@ class UpstreamConnection(Timed):
         self.deadline = 0.0
         self.exchanges += 1
         return self.outlet.hold(head) if more else self.outlet.write(head)
+
+    def send_together(self, handler: ResponseHandler, heads: bytes, count: int) -> int:
+        """Begin so many exchanges at once, of requests without a body whose method is not HEAD. On
+        each ``response_end`` but the last, while the connection is reusable, the handler calls
+        ``expect``; where it does not, it has closed the connection.
+        """
+        self.behind = count - 1
+        return self.send(handler, heads, False, False)
+
+    def expect(self, handler: ResponseHandler) -> int:
+        """The next of the answers to what was sent together."""
+        self.behind -= 1
+        self.handler = handler
+        self.started = self.headed = self.ended = self.reusable = False
+        self.wire = self.unframed = 0
+        self.exchanges += 1
+        return 0
 
     def write(self, data: bytes) -> int:
         """More of the request."""
@@ -196,17 +215,23 @@ class UpstreamConnection(Timed):
             handler.response_data(data)
             handler.received()
             return
-        self.wire += len(data)
-        if not self.started:
-            self.started = True
-            self.scanned = self._scan(handler, data)
-        elif self.scanned:
-            self._body(handler, data)
-        if self.scanned:
+        while True:
+            self.wire += len(data)
+            if not self.started:
+                self.started = True
+                self.scanned = self._scan(handler, data)
+            elif self.scanned:
+                self._body(handler, data)
+            if not self.scanned:
+                break
+            rest = self.rest
+            self.rest = None
             if self.ended:
                 self._finish()
-            handler.received()
-            return
+            if rest is None or self.handler is None:
+                handler.received()
+                return
+            data = rest
         self.unframed += len(data)
         if self.parser is None:
             self.parser = HttpResponseParser(self)
@@ -262,7 +287,10 @@ class UpstreamConnection(Timed):
         """More of a body whose length is known."""
         size = len(data)
         if size > self.body_left:
-            self.excess = True
+            if self.behind:
+                self.rest = part(data, self.body_left, size)
+            else:
+                self.excess = True
             size = self.body_left
             data = part(data, 0, size)
         self.body_left -= size
@@ -321,6 +349,7 @@ class UpstreamConnection(Timed):
         if self.ended:
             self.excess = True
             return
+        self.started = True  # of several answers in one piece, too
         self.fields.clear()
         self.reason = None
 
@@ -371,6 +400,8 @@ class UpstreamConnection(Timed):
     def on_message_complete(self) -> None:
         if self.headed:
             self.ended = True
+            if self.behind:
+                self._finish()
 
     # -- ends
 

@@ -15,6 +15,7 @@ cdef class Pool(ConnectionOwner):
     cdef readonly long open             # connections
     cdef set connecting                 # tasks
     cdef bint retired
+    cdef double pipeline_after          # when copies may share a connection again; 0: now
 
     cdef UpstreamConnection take(self)
     cdef int connect(self, ResponseHandler handler, double timeout) except -1
@@ -23,7 +24,7 @@ cdef class Pool(ConnectionOwner):
     cdef int discard(self, UpstreamConnection connection) except -1
 
 
-cdef bint is_open(UpstreamConnection connection) except -1
+cpdef bint is_open(UpstreamConnection connection) except -1
 cdef int close_connection(UpstreamConnection connection) except -1
 cdef int tell_connected(ResponseHandler handler, UpstreamConnection connection) except -1
 cdef int tell_failed(ResponseHandler handler, str reason) except -1

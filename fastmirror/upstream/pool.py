@@ -41,6 +41,7 @@ class Pool(ConnectionOwner):
         self.open = 0
         self.connecting: set[asyncio.Task[None]] = set()
         self.retired = False
+        self.pipeline_after = 0.0
 
     def take(self) -> UpstreamConnection | None:
         """An idle connection, for one exchange."""
