@@ -148,7 +148,7 @@ def running(
             backend = services.get("backend", scenario)
             shadow = services.get("shadow", scenario)
             for peer in peers:
-                if scenario.mirrors and not peer.mirrors:
+                if not scenario.suits(peer):
                     continue
                 port = free_port()
                 setting = Setting(
@@ -157,6 +157,7 @@ def running(
                     backend=backend.port,
                     shadow=shadow.port,
                     mirrors=scenario.mirrors,
+                    pipeline=scenario.pipeline,
                     percent=scenario.percent,
                     routes=scenario.routes,
                     workers=scenario.workers,

@@ -28,6 +28,7 @@ class Setting:
     shadow: int
     mirrors: int = 0  # copies of a request, each to the shadow by a mirror of its own
     percent: float = 100.0
+    pipeline: int = 1  # copies that may share a connection
     routes: int = 0  # 0: one for all hosts
     workers: int = 1
     cores: str = "1"
@@ -46,6 +47,7 @@ class Peer(ABC):
 
     name: str
     mirrors = True
+    pipelines = False
 
     @abstractmethod
     def command(self, setting: Setting) -> list[str]: ...
@@ -180,10 +182,15 @@ class EnvoyPeer(Peer):
 
 class FastmirrorPeer(Peer):
     name = "fastmirror"
+    pipelines = True
 
     def command(self, setting: Setting) -> list[str]:
         mirrors = [
-            {"service": f"shadow{at + 1}", "percent": setting.percent}
+            {
+                "service": f"shadow{at + 1}",
+                "percent": setting.percent,
+                "pipeline": setting.pipeline,
+            }
             for at in range(setting.mirrors)
         ]
         routes = [

@@ -25,7 +25,7 @@ def planned(peers: list[Peer], scenarios: list[Scenario], repeats: int, seconds:
     """How long ``run`` will take."""
     total = 0.0
     for scenario in scenarios:
-        able = sum(peer.mirrors or not scenario.mirrors for peer in peers)
+        able = sum(scenario.suits(peer) for peer in peers)
         total += able * (START + repeats * (seconds + OVERHEAD))
     return total
 
@@ -35,7 +35,7 @@ def planned_paced(
 ) -> float:
     """How long the runs at a fixed rate will take besides."""
     paced = [scenario for scenario in scenarios if scenario.latency]
-    able = sum(peer.mirrors or not scenario.mirrors for scenario in paced for peer in peers)
+    able = sum(scenario.suits(peer) for scenario in paced for peer in peers)
     return able * repeats * (seconds + PACED_OVERHEAD)
 
 

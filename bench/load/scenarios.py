@@ -11,7 +11,7 @@ from fnmatch import fnmatch
 
 from .generators import Request
 from .machine import APART, SHARED, Cores
-from .proxies import host
+from .proxies import Peer, host
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,7 @@ class Scenario:
     connections: int = 64
     mirrors: int = 0
     percent: float = 100.0
+    pipeline: int = 1  # copies that may share a connection, where the proxy can
     routes: int = 0
     workers: int = 1
     cores: Cores = APART
@@ -35,6 +36,10 @@ class Scenario:
     def size(self) -> int:
         """Bytes of a body, where bodies are what the scenario is about."""
         return self.request.body or SIZES.get(self.request.path.removeprefix("/"), 0)
+
+    def suits(self, peer: Peer) -> bool:
+        """Whether a proxy can do it."""
+        return (peer.mirrors or not self.mirrors) and (peer.pipelines or self.pipeline == 1)
 
 
 SIZES = {"1k": 1 << 10, "100k": 100 << 10, "10m": 10 << 20}
@@ -86,6 +91,13 @@ FAMILIES: dict[str, list[Scenario]] = {
         Scenario("mirror-1", "mirror 1 %", mirrors=1, percent=1),
         Scenario("mirror-10", "mirror 10 %", mirrors=1, percent=10),
         Scenario("mirror-100", "mirror 100 %", mirrors=1, latency=True, quick=True),
+        Scenario(
+            "mirror-100-pipelined",
+            "mirror 100 %, 16 copies may share a connection",
+            mirrors=1,
+            pipeline=16,
+            quick=True,
+        ),
         Scenario("mirror-100-empty", "mirror 100 %, answers without a body", mirrors=1, empty=True),
         Scenario("mirror-two", "two mirrors of 100 %", mirrors=2),
     ],

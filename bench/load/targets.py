@@ -66,12 +66,19 @@ def targets(results: Results) -> list[Target]:
 
     mirrored = of("mirror-100", "plain")
     added = Ratios([ratio - 1 for ratio in mirrored.rounds], mirrored.quiet)
+    shared = of("mirror-100-pipelined", "plain")
+    added_shared = Ratios([ratio - 1 for ratio in shared.rounds], shared.quiet)
     return [
         Target("plain proxy, CPU per request, of nginx's", 1.20, 1.00, cpu("plain", "nginx")),
         Target("plain proxy, CPU per request, of Envoy's", 0.55, 0.45, cpu("plain", "envoy")),
         Target("mirror 100 %, CPU per request, of Envoy's", 0.45, 0.35, cpu("mirror-100", "envoy")),
         Target("mirror 100 %, CPU per request, of nginx's", 0.35, 0.25, cpu("mirror-100", "nginx")),
         Target("what a 100 % mirror adds, of our plain proxy", 0.65, 0.30, added),
+        Target(
+            "mirror 100 %, `pipeline: 16`, CPU per request, of nginx's",
+            *(0.35, 0.25, of("mirror-100-pipelined", "mirror-100", "nginx")),
+        ),
+        Target("what a 100 % mirror adds, `pipeline: 16`", 0.65, 0.30, added_shared),
         Target("mirror configured at 0 %, of our plain proxy", 1.03, 1.00, of("mirror-0", "plain")),
         Target(
             "10 MB upload with mirror, throughput, of Envoy's",

@@ -61,7 +61,7 @@ cdef class Mirror(CopyOwner):
     cdef bint _join(self, Copy copy) except -1
 
     @cython.locals(started=int, copy=Copy)
-    cpdef object resume(self)
+    cdef int _send_waiting(self) except -1
 
 
 cdef int drop_copy(Copy copy, int reason) except -1

@@ -38,9 +38,9 @@ from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Cluster
 from fastmirror.upstream.pool import Pool
 
-# What a mirror may do in one turn of the event loop, or at once, so that a crowd of copies never
-# makes the primary's exchanges wait for all of it.
-STARTS = 2  # copies that are sent from the queue
+# What a mirror may do at once, so that a crowd of copies never makes the primary's exchanges wait
+# for all of it.
+STARTS = 2  # copies that leave the queue for each one that enters it, and in each turn of the loop
 CONNECTS = 32  # connections that are opened, before max_connect_rate counts
 RETRY = 0.002  # seconds until a connection may be opened again, at the earliest
 
@@ -148,9 +148,8 @@ class Mirror(CopyOwner):
         if not (self.control.fits(size) and self.queue.has_room_for(size)):
             return copy.drop(BYTES_FULL)
         self.queue.push(copy)
-        if self.in_flight < self.max_in_flight:
-            self._resume_later(RETRY)  # nothing may end that would send it
-        return copy._charge(copy.charged + size)
+        copy._charge(copy.charged + size)
+        return self._send_waiting()
 
     def _may_start(self, copy: Copy) -> bool:
         """Whether there is room for a copy, and a connection for it may be had."""
@@ -271,6 +270,9 @@ class Mirror(CopyOwner):
     def resume(self) -> None:
         """Send copies that wait, as far as there is room: a few, and more in the next turn."""
         self.resuming = False
+        self._send_waiting()
+
+    def _send_waiting(self) -> int:
         started = 0
         copy = as_copy(self.queue.first())
         while copy is not None and self.in_flight < self.max_in_flight:
@@ -279,13 +281,13 @@ class Mirror(CopyOwner):
             elif self.breaker.is_open():
                 copy.drop(BREAKER)
             elif started == STARTS or not self._may_start(copy):
-                self._resume_later(0.0 if started == STARTS else RETRY)
-                break
+                return self._resume_later(0.0 if started == STARTS else RETRY)
             else:
                 started += 1
                 self.queue.remove(copy)
                 self._start(copy)
             copy = as_copy(self.queue.first())
+        return 0
 
     def pending(self) -> int:
         """How many copies wait or are in flight."""
