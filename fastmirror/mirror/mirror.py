@@ -231,6 +231,13 @@ class Mirror(CopyOwner):
             return UNSAFE_METHOD
         if self.max_body >= 0 and length > self.max_body:
             return BODY_TOO_LARGE
+        # What admit() would find too, when the copy had been made.
+        if self.breaker.is_open():
+            return BREAKER
+        if self.queue.copies and not self.queue.has_room():
+            self._send_waiting()
+            if not self.queue.has_room():
+                return QUEUE_FULL
         if self.rate is not None and not self.rate.take():
             return RATE
         return -1

@@ -4,6 +4,7 @@ through real connections on the loopback.
 
 from __future__ import annotations
 
+import asyncio
 import re
 import uuid
 from fractions import Fraction
@@ -289,3 +290,24 @@ def test_a_status_that_is_none_is_a_failure_and_counts_once(status):
     conversation(
         scenario, {"response_timeout": "500ms"}, shadow_answer=ANSWER.replace(b"200", status)
     )
+
+
+@pytest.mark.parametrize("pipeline", [1, 16])
+def test_a_healthy_shadow_loses_no_copy_to_a_crowd(pipeline):
+    """A crowd's first copies wait for connections; those behind must not wait for ever."""
+    clients, requests = 64, 60
+
+    async def one(place: Place) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", place.port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: h\r\n\r\n" * requests)
+        for _ in range(requests):
+            await reader.readuntil(b"\r\n\r\nok")
+        writer.close()
+
+    async def scenario(place: Place) -> None:
+        await asyncio.gather(*[one(place) for _ in range(clients)])
+        await place.settled()
+        assert place.dropped() == place.failed() == {}
+        assert place.completed == len(place.shadow_heads) == clients * requests
+
+    conversation(scenario, {"max_queued": 500, "pipeline": pipeline})
