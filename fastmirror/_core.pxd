@@ -18,6 +18,8 @@ cpdef RequestHead write_request(
     bytes upgrade)
 cpdef bytes write_response(
     int status, bytes reason, Fields fields, bint with_length, bint chunked, bytes connection)
+cpdef bytes write_reply(
+    int status, bytes reason, bytes kind, bytes more, bytes connection, bytes text, bint to_head)
 cpdef bytes write_trailers(Fields trailers)
 cpdef bytes chunk_head(Py_ssize_t size)
 
@@ -33,18 +35,3 @@ cdef class Sampler:
 
     cdef bint decide(self, bytes key) except -1
     cdef bint decide_random(self) except -1
-
-
-cdef enum:
-    BUCKETS = 16    # of a duration histogram, +Inf included
-
-
-cdef class Counters:
-    cdef uint64_t* slots
-    cdef Py_ssize_t capacity
-    cdef object owner
-
-    cpdef int add(self, Py_ssize_t slot, long long amount) except -1
-    cpdef int put(self, Py_ssize_t slot, uint64_t value) except -1
-    cpdef uint64_t get(self, Py_ssize_t slot) except? 0
-    cpdef int observe(self, Py_ssize_t slot, double seconds) except -1

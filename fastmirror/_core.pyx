@@ -1,4 +1,4 @@
-"""The compiled core: head rewriting, the sampling hash, counters.
+"""The compiled core: head rewriting and the sampling hash.
 
 Invariants: what is written here is a valid head whatever came in (hop-by-hop fields are never
 forwarded, framing fields are written anew from what was parsed); nothing here does I/O, waits,
@@ -19,7 +19,9 @@ from fastmirror._head cimport (
     CONNECTION,
     CONTENT_LENGTH,
     COPY_MARKER,
+    DATE,
     HOP_BY_HOP,
+    MAX_FORWARDS,
     OTHER,
     PROXY_CONNECTION,
     REQUEST_ID,
@@ -29,6 +31,7 @@ from fastmirror._head cimport (
     UPGRADE,
     Field,
     Fields,
+    is_protected,
 )
 
 from fractions import Fraction
@@ -41,6 +44,10 @@ cdef extern from "time.h" nogil:
         long tv_nsec
     int CLOCK_MONOTONIC
     int clock_gettime(int clock, timespec* result)
+    time_t time(time_t* result)
+    cdef struct tm:
+        int tm_sec, tm_min, tm_hour, tm_mday, tm_mon, tm_year, tm_wday
+    tm* gmtime_r(const time_t* seconds, tm* result)
 
 cdef extern from "sys/random.h" nogil:
     ssize_t getrandom(void* buffer, size_t length, unsigned int flags)
@@ -97,6 +104,28 @@ cdef int _put_length(long long length) except -1:
     _put(b"content-length: ", 16)
     _put_number(length)
     return _put(b"\r\n", 2)
+
+
+# RFC 9110 section 5.6.7, of the second that it was made in.
+cdef char[64] _date
+cdef int _date_length = 0
+cdef time_t _date_second = -1
+
+
+cdef int _put_date() except -1:
+    global _date_length, _date_second
+    cdef time_t second = time(NULL)
+    cdef tm parts
+    if second != _date_second:
+        gmtime_r(&second, &parts)
+        _date_length = snprintf(
+            _date, 64, b"date: %.3s, %02d %.3s %04d %02d:%02d:%02d GMT\r\n",
+            <const char*>b"SunMonTueWedThuFriSat" + 3 * parts.tm_wday, parts.tm_mday,
+            <const char*>b"JanFebMarAprMayJunJulAugSepOctNovDec" + 3 * parts.tm_mon,
+            parts.tm_year + 1900, parts.tm_hour, parts.tm_min, parts.tm_sec,
+        )
+        _date_second = second
+    return _put(_date, _date_length)
 
 
 cdef bint _is_named(Fields fields, Field* field) except -1:
@@ -170,6 +199,8 @@ cpdef RequestHead write_request(
     cdef Py_ssize_t i
     cdef Field* field
     cdef bint named = fields.named is not None
+    # RFC 9110 section 7.6.2: for these two methods alone.
+    cdef bint hops = fields.max_forwards > 0 and (method == b"OPTIONS" or method == b"TRACE")
     cdef RequestHead head = RequestHead.__new__(RequestHead)
     _begin()
     _put_bytes(method)
@@ -182,7 +213,13 @@ cpdef RequestHead write_request(
     _put(b"\r\n", 2)
     for i in range(fields.count):
         field = &fields.list[i]
-        if field.kind == OTHER or field.kind == REQUEST_ID or field.kind == COPY_MARKER:
+        if (
+            field.kind == OTHER
+            or field.kind == REQUEST_ID
+            or field.kind == COPY_MARKER
+            or field.kind == DATE
+            or field.kind == MAX_FORWARDS and not hops
+        ):
             if field.kind == REQUEST_ID and request_id and fields.request_id is None:
                 continue  # an empty one: another is made
             if not (named and _is_named(fields, field)):
@@ -194,6 +231,10 @@ cpdef RequestHead write_request(
         _put(b"transfer-encoding: chunked\r\n", 28)
     elif fields.content_length >= 0:
         _put_length(fields.content_length)
+    if hops:
+        _put(b"max-forwards: ", 14)
+        _put_number(fields.max_forwards - 1)
+        _put(b"\r\n", 2)
     if forwarded is not None or fields.forwarded_for is not None:
         _put(b"x-forwarded-for: ", 17)
         if fields.forwarded_for is not None:
@@ -252,6 +293,8 @@ cpdef bytes write_response(
             continue
         _pass_on(fields, field)
     _end_run(fields)
+    if not fields.dated and status >= 200:
+        _put_date()  # RFC 9110 section 6.6.1
     if chunked:
         _put(b"transfer-encoding: chunked\r\n", 28)
     if connection is not None:
@@ -262,17 +305,46 @@ cpdef bytes write_response(
     return PyBytes_FromStringAndSize(_scratch, _used)
 
 
+cpdef bytes write_reply(
+    int status, bytes reason, bytes kind, bytes more, bytes connection, bytes text, bint to_head
+):
+    """An answer of the proxy's own, whole. ``kind``: its media type; ``more``: field lines."""
+    _begin()
+    _put(b"HTTP/1.1 ", 9)
+    _put_number(status)
+    _put(b" ", 1)
+    _put_bytes(reason)
+    _put(b"\r\n", 2)
+    _put_date()
+    _put(b"server: fastmirror\r\ncontent-type: ", 34)
+    _put_bytes(kind)
+    _put(b"\r\n", 2)
+    _put_bytes(more)
+    _put_length(PyBytes_GET_SIZE(text))
+    if connection is not None:
+        _put(b"connection: ", 12)
+        _put_bytes(connection)
+        _put(b"\r\n", 2)
+    _put(b"\r\n", 2)
+    if not to_head:
+        _put_bytes(text)
+    return PyBytes_FromStringAndSize(_scratch, _used)
+
+
 cpdef bytes write_trailers(Fields trailers):
     """The last chunk and the trailer section (RFC 9112 section 7.1.2); what frames or routes a
     message may not be a trailer (RFC 9110 section 6.5.1)."""
     cdef Py_ssize_t i
+    cdef Field* field
     if trailers is None or trailers.count == 0:
         return b"0\r\n\r\n"
     _begin()
     _put(b"0\r\n", 3)
     for i in range(trailers.count):
-        if trailers.list[i].kind == OTHER:
-            _pass_on(trailers, &trailers.list[i])
+        field = &trailers.list[i]
+        if field.kind == OTHER and not is_protected(
+                PyBytes_FromStringAndSize(trailers.text + field.name, field.name_length)):
+            _pass_on(trailers, field)
     _end_run(trailers)
     _put(b"\r\n", 2)
     return PyBytes_FromStringAndSize(_scratch, _used)
@@ -444,76 +516,3 @@ cdef class Sampler:
     def sampled(self, bytes key=None):
         """The decision for a key, or for fresh random bits where there is none."""
         return self.decide(key) if key is not None else self.decide_random()
-
-
-# ---- counters ----------------------------------------------------------------------------
-
-# Seconds. From 0.25 ms: what a local hop takes. The last bucket is all above.
-cdef double[15] _bounds = [
-    0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-]
-DURATION_BUCKETS = tuple(_bounds)
-
-
-cdef class Counters:
-    """A writable buffer seen as unsigned 64-bit counters; one process writes, any may read."""
-
-    def __init__(self, buffer):
-        cdef uint8_t[::1] view = buffer
-        self.owner = buffer
-        self.slots = <uint64_t*>&view[0]
-        self.capacity = view.shape[0] // 8
-
-    cpdef int add(self, Py_ssize_t slot, long long amount) except -1:
-        if not 0 <= slot < self.capacity:
-            raise IndexError(slot)
-        self.slots[slot] += <uint64_t>amount
-        return 0
-
-    cpdef int put(self, Py_ssize_t slot, uint64_t value) except -1:
-        if not 0 <= slot < self.capacity:
-            raise IndexError(slot)
-        self.slots[slot] = value
-        return 0
-
-    cpdef uint64_t get(self, Py_ssize_t slot) except? 0:
-        if not 0 <= slot < self.capacity:
-            raise IndexError(slot)
-        return self.slots[slot]
-
-    cpdef int observe(self, Py_ssize_t slot, double seconds) except -1:
-        """One value of a histogram: its bucket counts it, and the microseconds are summed in
-        the slot behind the last bucket."""
-        cdef int bucket = 0
-        if not 0 <= slot < self.capacity - BUCKETS:
-            raise IndexError(slot)
-        while bucket < BUCKETS - 1 and seconds > _bounds[bucket]:
-            bucket += 1
-        self.slots[slot + bucket] += 1
-        self.slots[slot + BUCKETS] += <uint64_t>(seconds * 1e6)
-        return 0
-
-
-# ---- memory ------------------------------------------------------------------------------
-
-cdef extern from *:
-    """
-    #include <stdlib.h>
-    #ifdef __GLIBC__
-    #include <malloc.h>
-    static int keep_freed_memory(int size) {
-        return mallopt(M_MMAP_THRESHOLD, 4 << 20) && mallopt(M_TRIM_THRESHOLD, size)
-            && mallopt(M_TOP_PAD, 1 << 20);
-    }
-    #else
-    static int keep_freed_memory(int size) { (void)size; return 0; }
-    #endif
-    """
-    int keep_freed_memory(int size) nogil
-
-
-def keep_memory(int size):
-    """Let the process keep so many bytes of memory that it has freed, and take more in steps of a
-    MiB: bodies come in pieces of 256 KB, and to give the memory of each back and take it again
-    costs a page fault for every 4 KB. Returns whether the C library can do so (glibc can)."""
-    return bool(keep_freed_memory(size))

@@ -16,8 +16,12 @@ cdef enum FieldKind:
     FORWARDED_FOR
     REQUEST_ID
     COPY_MARKER
+    DATE
+    MAX_FORWARDS
 
 cdef FieldKind kind_of(const char* name, Py_ssize_t length) noexcept nogil
+cdef bint is_token(uint8_t octet) noexcept nogil
+cdef bint is_protected(bytes name) except -1
 cdef bint same_name(const char* a, const char* b, Py_ssize_t length) noexcept nogil
 
 
@@ -40,6 +44,7 @@ cdef class Fields:
     cdef Py_ssize_t own_room
     cdef Field* list
     cdef Py_ssize_t room
+    cdef bint in_trailers               # a trailer section: its fields mean nothing to us
     cdef readonly Py_ssize_t count
     cdef readonly Py_ssize_t size               # in bytes with separators: what the limits count
     # The start line, of a head that was scanned.
@@ -63,13 +68,16 @@ cdef class Fields:
     cdef readonly bint expect
     cdef readonly bint te_trailers
     cdef readonly bint is_copy
+    cdef readonly bint dated
+    cdef readonly long long max_forwards        # -1: absent, or no number
     cdef public bytes request_id
     cdef readonly bytes forwarded_for
 
     cdef int clear(self) except -1
     cdef Py_ssize_t append(self, bytes name, bytes value) except -1
     cdef Py_ssize_t scan_request(self, bytes data, Py_ssize_t at) except -1
-    cdef Py_ssize_t scan_response(self, bytes data) except -1
+    cdef Py_ssize_t scan_response(self, bytes data, Py_ssize_t at) except -1
+    cdef bint scan_trailers(self, bytes section) except -1
     cpdef bytes get(self, bytes name)
 
     cdef Py_ssize_t _scan(self, const char* text, Py_ssize_t at, Py_ssize_t end) except -1

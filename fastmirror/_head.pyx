@@ -54,6 +54,12 @@ cdef FieldKind kind_of(const char* name, Py_ssize_t length) noexcept nogil:
     elif first == c"e":
         if length == 6 and same_name(name, b"expect", 6):
             return EXPECT
+    elif first == c"d":
+        if length == 4 and same_name(name, b"date", 4):
+            return DATE
+    elif first == c"m":
+        if length == 12 and same_name(name, b"max-forwards", 12):
+            return MAX_FORWARDS
     elif first == c"k":
         if length == 10 and same_name(name, b"keep-alive", 10):
             return HOP_BY_HOP
@@ -65,7 +71,8 @@ cdef FieldKind kind_of(const char* name, Py_ssize_t length) noexcept nogil:
 
 
 # A client may not name these in Connection to have us strip them: what follows us trusts them
-# (RFC 9110 section 7.6.1 forbids it only for fields that are meant for all recipients).
+# (RFC 9110 section 7.6.1 forbids it only for fields that are meant for all recipients). Nor may
+# they come as trailers, which some recipients merge with the head (section 6.5.1).
 cdef frozenset PROTECTED = frozenset((
     b"authorization", b"cookie", b"content-type", b"content-encoding", b"content-length",
     b"date", b"forwarded", b"host", b"origin", b"range", b"set-cookie", b"transfer-encoding",
@@ -73,6 +80,10 @@ cdef frozenset PROTECTED = frozenset((
     b"x-forwarded-host", b"x-forwarded-port", b"x-forwarded-proto", b"x-real-ip",
     b"x-request-id", b"cache-control", b"traceparent", b"tracestate",
 ))
+
+
+cdef bint is_protected(bytes name) except -1:
+    return name.lower() in PROTECTED
 
 
 # ---- characters --------------------------------------------------------------------------
@@ -123,6 +134,19 @@ cdef bint _is_text(const char* text, Py_ssize_t length) noexcept nogil:
         if octet < 0x20 and octet != c"\t" or octet == 0x7F:
             return False
     return True
+
+
+cdef bint is_token(uint8_t octet) noexcept nogil:
+    return IN_TOKEN[octet]
+
+
+cdef bint _is_token(bytes name) noexcept:
+    cdef const char* text = PyBytes_AS_STRING(name)
+    cdef Py_ssize_t at, length = PyBytes_GET_SIZE(name)
+    for at in range(length):
+        if not IN_TOKEN[<uint8_t>text[at]]:
+            return False
+    return length > 0
 
 
 cdef long long _digits(const char* text, Py_ssize_t length) noexcept nogil:
@@ -187,7 +211,8 @@ cdef class Fields:
         self.close = self.keep_alive = self.wants_upgrade = False
         self.named = None
         self.upgrade = None
-        self.expect = self.te_trailers = self.is_copy = False
+        self.expect = self.te_trailers = self.is_copy = self.dated = False
+        self.max_forwards = -1
         self.request_id = None
         self.forwarded_for = None
         return 0
@@ -202,6 +227,8 @@ cdef class Fields:
         cdef Py_ssize_t name_length = PyBytes_GET_SIZE(name)
         if self.read is not None:
             raise ValueError("a scanned head takes no more fields")
+        if not (_is_token(name) and _is_text(text, length)):
+            raise ValueError("a field with a character that is none of its kind")
         # The parser strips white space before a value and leaves that behind it.
         while length > 0 and (text[length - 1] == c" " or text[length - 1] == c"\t"):
             length -= 1
@@ -257,6 +284,7 @@ cdef class Fields:
 
     cdef int _understand(self, FieldKind kind, const char* value, Py_ssize_t length) except -1:
         cdef bytes coding
+        cdef bint again
         if kind == OTHER:
             return 0
         if kind == HOST:
@@ -267,10 +295,14 @@ cdef class Fields:
                 self.keep_alive = True
             else:
                 self._read_connection(PyBytes_FromStringAndSize(value, length))
+        elif kind == PROXY_CONNECTION:
+            # No standard; that the connection will close is believed all the same.
+            self.close = self.close or length == 5 and same_name(value, b"close", 5)
         elif kind == CONTENT_LENGTH:
-            # Digits alone, said once: the parser refused everything else.
+            # Digits alone, said once.
+            again = self.content_length != -1
             self.content_length = _digits(value, length)
-            if self.content_length < 0:
+            if again or self.content_length < 0:
                 self.content_length = -2
         elif kind == TRANSFER_ENCODING:
             self.chunked = (
@@ -296,6 +328,10 @@ cdef class Fields:
                 self.forwarded_for += b", " + PyBytes_FromStringAndSize(value, length)
         elif kind == COPY_MARKER:
             self.is_copy = True
+        elif kind == DATE:
+            self.dated = True
+        elif kind == MAX_FORWARDS:
+            self.max_forwards = _digits(value, length)
         return 0
 
     cdef int _read_connection(self, bytes value) except -1:
@@ -349,16 +385,17 @@ cdef class Fields:
         self._hold(data, start, head_end)
         return head_end
 
-    cdef Py_ssize_t scan_response(self, bytes data) except -1:
-        """Take the final response head that the data begins with; as ``scan_request``."""
+    cdef Py_ssize_t scan_response(self, bytes data, Py_ssize_t at) except -1:
+        """Take the final response head that begins there; as ``scan_request``."""
         cdef const char* text = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
-        cdef Py_ssize_t at = 13, head_end
+        cdef Py_ssize_t start = at, head_end
         cdef const char* newline
         cdef int status
-        if end < 15 or memcmp(text, b"HTTP/1.1 ", 9) != 0 or text[12] != c" ":
+        if end - at < 15 or memcmp(text + at, b"HTTP/1.1 ", 9) != 0 or text[at + 12] != c" ":
             return 0
-        status = <int>_digits(text + 9, 3)
+        status = <int>_digits(text + at + 9, 3)
+        at += 13
         newline = <const char*>memchr(text + at, c"\n", <size_t>(end - at))
         if not 200 <= status <= 599 or newline == NULL:
             return 0
@@ -374,8 +411,16 @@ cdef class Fields:
             self.reason = b"OK"
         else:
             self.reason = PyBytes_FromStringAndSize(text + at, end - 1 - at)
-        self._hold(data, 0, head_end)
+        self._hold(data, start, head_end)
         return head_end
+
+    cdef bint scan_trailers(self, bytes section) except -1:
+        """Take a trailer section, with the empty line at its end; False: it is not one."""
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(section)
+        self.in_trailers = True
+        if self._scan(PyBytes_AS_STRING(section), 0, size) != size:
+            return False
+        return self._hold(section, 0, size) == 0
 
     cdef Py_ssize_t _scan(self, const char* text, Py_ssize_t at, Py_ssize_t end) except -1:
         """Take field lines up to and with the empty one; 0: one of them is not plain."""
@@ -417,7 +462,7 @@ cdef class Fields:
             field.exact = (
                 value == colon + 2 and text[colon + 1] == c" " and value_end == line_end - 1
             )
-            if field.kind != OTHER:
+            if field.kind != OTHER and not self.in_trailers:
                 if not self._is_plain(<FieldKind>field.kind, text + value, value_end - value):
                     return 0
                 self._understand(<FieldKind>field.kind, text + value, value_end - value)
@@ -478,9 +523,9 @@ cdef class Fields:
         """As ``scan_request``, for callers that are not compiled."""
         return self.scan_request(data, at) if 0 <= at <= len(data) else 0
 
-    def scanned_response(self, bytes data not None):
+    def scanned_response(self, bytes data not None, Py_ssize_t at=0):
         """As ``scan_response``, for callers that are not compiled."""
-        return self.scan_response(data)
+        return self.scan_response(data, at) if 0 <= at <= len(data) else 0
 
 
 cpdef Py_ssize_t position(bytes data, char octet) except -2:

@@ -9,6 +9,7 @@ cdef class Outlet:
     cdef int shut(self) except -1
     cdef int hold(self, bytes data) except -1
     cdef int write(self, bytes data) except -1
+    cdef bint take_back(self) except -1
     cdef int flush(self) except -1
     cdef Py_ssize_t unsent(self) except -1
     cdef bint _is_direct(self) except -1

@@ -69,6 +69,12 @@ cdef class Outlet:
             return 0
         return self._send(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data)
 
+    cdef bint take_back(self) except -1:
+        """Do not send what is held; whether there was something."""
+        cdef bint found = self.held is not None and len(self.held) > 0
+        self.held = None
+        return found
+
     cdef int flush(self) except -1:
         """Send what is held."""
         cdef Py_ssize_t size = 0

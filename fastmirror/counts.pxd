@@ -1,4 +1,4 @@
-from fastmirror._core cimport Counters
+from fastmirror._counters cimport Counters
 
 
 cdef class RouteCounts:
@@ -33,4 +33,5 @@ cdef class WorkerCounts:
 
     cdef int connection(self, int side, int change) except -1
     cdef int tunnel(self, int kind) except -1
+    cdef int connection_refused(self) except -1
     cpdef int access_lines_lost(self) except -1

@@ -11,7 +11,7 @@ from __future__ import annotations
 import mmap
 import os
 
-from fastmirror._core import DURATION_BUCKETS, Counters
+from fastmirror._counters import DURATION_BUCKETS, Counters
 
 CODE_CLASSES = ("none", "1xx", "2xx", "3xx", "4xx", "5xx")
 DROP_REASONS = (
@@ -52,7 +52,8 @@ FAILURE_KINDS = ("connect", "timeout", "reset", "protocol", "slow", "client_abor
 ) = range(len(FAILURE_KINDS))
 SIDES = ("downstream", "upstream", "shadow")
 DOWNSTREAM, UPSTREAM, SHADOW = range(len(SIDES))
-TUNNEL_KINDS = ("upgrade", "passthrough")
+TUNNEL_KINDS = ("upgrade", "passthrough", "connect")
+UPGRADED, PASSED_THROUGH, CONNECTED = range(len(TUNNEL_KINDS))
 
 BUCKETS = len(DURATION_BUCKETS) + 1  # and +Inf
 
@@ -63,6 +64,7 @@ GLOBAL_CONNECTIONS = GLOBAL_DURATION_MICROS + 1
 GLOBAL_TUNNELS = GLOBAL_CONNECTIONS + len(SIDES)
 GLOBAL_ACCESS_LOST = GLOBAL_TUNNELS + len(TUNNEL_KINDS)
 GLOBAL_MIRROR_OFF = GLOBAL_ACCESS_LOST + 1  # in the first region alone
+GLOBAL_REFUSED = GLOBAL_MIRROR_OFF + 1
 GLOBAL_SLOTS = 32
 
 ROUTE_SLOTS = len(CODE_CLASSES)
@@ -223,6 +225,11 @@ class WorkerCounts:
     def tunnel(self, kind: int) -> int:
         """A connection became a tunnel."""
         self.counters.add(GLOBAL_TUNNELS + kind, 1)
+        return 0
+
+    def connection_refused(self) -> int:
+        """A client's connection was closed at once: there are too many."""
+        self.counters.add(GLOBAL_REFUSED, 1)
         return 0
 
     def access_lines_lost(self) -> int:

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Iterable, Iterator, Sequence
 
 from fastmirror import __version__, counts
-from fastmirror._core import DURATION_BUCKETS
+from fastmirror._counters import DURATION_BUCKETS
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -190,6 +190,12 @@ class MetricsPage:
                 ("", (("side", side),), max(0, total(counts.GLOBAL_CONNECTIONS + at)))
                 for at, side in enumerate(counts.SIDES)
             ),
+        )
+        yield from one(
+            "fastmirror_connections_refused_total",
+            "counter",
+            "Clients that were turned away: --max-connections were open.",
+            total(counts.GLOBAL_REFUSED),
         )
         yield from _family(
             "fastmirror_tunnels_total",

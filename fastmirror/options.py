@@ -42,12 +42,16 @@ class Options:
     max_headers: int = 100
     max_uri_bytes: int = 32 << 10
     max_body_bytes: int = 0
+    max_connections: int = 0
     idle_timeout: float = 600.0
     request_head_timeout: float = 30.0
+    request_timeout: float = 0.0
     connect_timeout: float = 1.0
     upstream_idle_timeout: float = 60.0
     x_forwarded_for: bool = True
     x_request_id: bool = True
+    allow_connect: bool = False
+    allow_trace: bool = False
 
 
 def _switch(text: str) -> bool:
@@ -142,12 +146,16 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "max_headers": (_number(1, 10000), "N", "their number; above: 431 (100)"),
     "max_uri_bytes": (_size_of(256), "BYTES", "a request's target; above: 414 (32KiB)"),
     "max_body_bytes": (_size_of(0), "BYTES", "a request's body; above: 413; 0: no limit (0)"),
+    "max_connections": (_number(0, 10_000_000), "N", "of clients; above: 503; 0: no limit (0)"),
     "idle_timeout": (_positive, "SECONDS", "a connection on which nothing comes (600)"),
     "request_head_timeout": (_positive, "SECONDS", "from a head's first byte to its last (30)"),
+    "request_timeout": (seconds, "SECONDS", "to a request's last byte; above: 408; 0: none (0)"),
     "connect_timeout": (_positive, "SECONDS", "to connect to an endpoint (1)"),
     "upstream_idle_timeout": (_positive, "SECONDS", "how long idle upstreams are kept (60)"),
     "x_forwarded_for": (_switch, "on|off", "append the client's address (on)"),
     "x_request_id": (_switch, "on|off", "make an x-request-id when there is none (on)"),
+    "allow_connect": (_switch, "on|off", "CONNECT opens a tunnel to its route; off: 501 (off)"),
+    "allow_trace": (_switch, "on|off", "forward TRACE; off: 405 (off)"),
 }
 
 

@@ -7,7 +7,7 @@ keeps its queue, its breaker and what it has in flight.
 
 from __future__ import annotations
 
-from fastmirror._core import Counters
+from fastmirror._counters import Counters
 from fastmirror.counts import (
     FAILED_SHUTDOWN,
     GLOBAL_MIRROR_OFF,
@@ -29,7 +29,7 @@ from fastmirror.proxy.context import ProxyContext, RouteAction
 from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.model import Route, Rules, Service
 from fastmirror.rules.table import RouteTable, default_route_name
-from fastmirror.rules.units import seconds
+from fastmirror.rules.units import seconds, size
 from fastmirror.rules.validate import mirror_name
 from fastmirror.timers import Wheel
 from fastmirror.upstream.registry import ClusterSet, Registry
@@ -141,6 +141,7 @@ class Runtime:
             [mirrors[(route.name, mirror_name(spec))][2] for spec in route.mirrors],
             RouteCounts(self.counters, self.slots, route.name),
             seconds(route.timeout) if route.timeout is not None else 0.0,
+            size(route.max_body) if route.max_body is not None else -1,
         )
 
     def _default_action(self, service: Service, primaries: ClusterSet) -> RouteAction:
@@ -151,6 +152,7 @@ class Runtime:
             [],
             RouteCounts(self.counters, self.slots, name),
             0.0,
+            -1,
         )
 
     async def resolved(self, timeout: float) -> None:

@@ -11,7 +11,7 @@ import asyncio
 import socket
 from typing import Any
 
-from fastmirror._core import keep_memory
+from fastmirror._counters import keep_memory
 from fastmirror.counts import SharedCounts, SlotMap
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog, LogWriter

@@ -13,7 +13,8 @@ _DOTS = re.compile(rb"(?i)/(?:\.|%2e){1,2}(?:/|$)")
 
 
 def split_absolute(target: bytes) -> tuple[bytes, bytes]:
-    """``(authority, origin-form)`` of an absolute-form target (section 3.2.2).
+    """``(authority, rest)`` of an absolute-form target (section 3.2.2); the rest is its path and
+    query, of which either may be absent.
 
     Raises ValueError.
     """
@@ -28,9 +29,32 @@ def split_absolute(target: bytes) -> tuple[bytes, bytes]:
     authority, path = rest[:at], rest[at:]
     if not authority:
         raise ValueError("the request target has no host")
-    if not path.startswith(b"/"):
-        path = b"/" + path
     return authority, path
+
+
+def normal_target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, bytes]:
+    """``(host, target)`` as they are forwarded, of any form; the target's host is the one that
+    counts where it has one (section 3.2.2). CONNECT is matched as if it asked for ``/``.
+
+    Raises ValueError.
+    """
+    if method == b"CONNECT":
+        name, port = split_port(target)  # section 3.2.3
+        if len(port) < 2 or not name:
+            raise ValueError("the target of CONNECT is HOST:PORT")
+        return target, b"/"
+    if target == b"*":
+        if method != b"OPTIONS":
+            raise ValueError("only OPTIONS can be asked of *")
+        return host, target
+    if target.find(b"#") >= 0:
+        raise ValueError("the request target has a fragment")
+    if not target.startswith(b"/"):
+        host, rest = split_absolute(target)
+        if not rest and method == b"OPTIONS":
+            return host, b"*"  # section 3.2.4
+        target = rest if rest.startswith(b"/") else b"/" + rest
+    return host, resolve_dots(target)
 
 
 def resolve_dots(target: bytes) -> bytes:

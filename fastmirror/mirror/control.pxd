@@ -1,4 +1,4 @@
-from fastmirror._core cimport Counters
+from fastmirror._counters cimport Counters
 
 
 cdef class MirrorControl:

@@ -7,7 +7,7 @@ that it holds from the very next request in each of them.
 
 from __future__ import annotations
 
-from fastmirror._core import Counters
+from fastmirror._counters import Counters
 
 
 class MirrorControl:

@@ -16,6 +16,7 @@ cdef class RouteAction:
     cdef readonly list mirrors          # of Mirror
     cdef readonly RouteCounts counts
     cdef readonly double timeout        # seconds; 0: none
+    cdef readonly long long max_body    # -1: what the context says
 
     @cython.locals(point="unsigned long long", weight="unsigned long long", index=Py_ssize_t)
     cdef Cluster pick(self)
@@ -34,11 +35,15 @@ cdef class ProxyContext:
     cdef readonly long max_headers
     cdef readonly long max_uri
     cdef readonly long long max_body    # -1: no limit
+    cdef readonly long max_connections  # 0: no limit
     cdef readonly double idle_timeout
     cdef readonly double head_timeout
+    cdef readonly double request_timeout        # 0: none
     cdef readonly double connect_timeout
     cdef readonly bint forwarded_for
     cdef readonly bint request_id
+    cdef readonly bint allow_connect
+    cdef readonly bint allow_trace
 
 
 cdef Cluster cluster_at(list clusters, Py_ssize_t index)

@@ -24,6 +24,7 @@ class RouteAction:
         mirrors: list[Mirror],
         counts: RouteCounts,
         timeout: float,
+        max_body: int,
     ) -> None:
         self.name = name
         self.clusters = [cluster for cluster, weight in destinations if weight > 0]
@@ -32,6 +33,7 @@ class RouteAction:
         self.mirrors = mirrors
         self.counts = counts
         self.timeout = timeout
+        self.max_body = max_body
 
     def pick(self) -> Cluster:
         """One of the destinations, by weight."""
@@ -72,8 +74,13 @@ class ProxyContext:
         self.max_headers = options.max_headers
         self.max_uri = options.max_uri_bytes
         self.max_body = options.max_body_bytes or -1
+        # Each worker has its share, as of the mirrors' memory.
+        self.max_connections = -(-options.max_connections // options.workers)
         self.idle_timeout = options.idle_timeout
         self.head_timeout = options.request_head_timeout
+        self.request_timeout = options.request_timeout
         self.connect_timeout = options.connect_timeout
         self.forwarded_for = options.x_forwarded_for
         self.request_id = options.x_request_id
+        self.allow_connect = options.allow_connect
+        self.allow_trace = options.allow_trace

@@ -12,26 +12,21 @@ import struct
 from collections import deque
 from typing import Any
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
-
 from fastmirror._core import now
+from fastmirror._framing import Chunks, Head
 from fastmirror._head import Fields, is_plain_target, part
 from fastmirror._outlet import Outlet
 from fastmirror.counts import DOWNSTREAM
-from fastmirror.http1.framing import INVALID, NO_BODY, request_body
-from fastmirror.http1.target import normal_host, resolve_dots, split_absolute
+from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
+from fastmirror.http1.heads import HeadError, parse_request
+from fastmirror.http1.target import normal_host, normal_target
 from fastmirror.proxy.context import ProxyContext
 from fastmirror.proxy.exchange import Client, Exchange
 from fastmirror.rules.request import Request
-from fastmirror.upstream.connection import report_unexpected
 
-PIECE = 16384  # bytes that are parsed at a time, while heads may come: these bound the line
+PIECE = 16384  # bytes that are read at a time, while heads may come: these bound the line
 NEVER = 1 << 62
 LINGER = 2.0  # seconds for a client to take its last answer
-
-
-class RefusedError(ValueError):
-    """A request that is answered with an error: status, Envoy's flag, text."""
 
 
 class Downstream(Client):
@@ -43,24 +38,20 @@ class Downstream(Client):
         self.context = context
         self.transport: Any = None
         self.outlet = Outlet()
-        self.parser: Any = None
         self.source_ip = b""
         self.since = now()
-        self.fields: Fields | None = None
-        self.url = b""
-        self.body_left = 0
+        self.head: Head | None = None
         self.receiving: Exchange | None = None
-        self.latest: Exchange | None = None
-        self.in_head = self.head_timed = False
-        self.unframed = 0
+        self.body_left = 0
+        self.chunks: Chunks | None = None
         self.refused = self.last = False
         self.current: Exchange | None = None
         self.waiting: deque[Exchange] | None = None
         self.unread: list[bytes] | None = None
         self.unsent = NEVER
-        self.rejection: RefusedError | None = None
         self.paused_by_upstream = self.paused_by_line = self.reading_paused = False
         self.writing_paused = self.tunnel = self.lingering = self.half_closed = False
+        self.upgrading = False
         self.raw_host: bytes | None = None
         self.host = b""
 
@@ -75,9 +66,17 @@ class Downstream(Client):
         peer = transport.get_extra_info("peername")
         if isinstance(peer, tuple):
             self.source_ip = peer[0].removeprefix("::ffff:").encode()
-        self.context.counts.connection(DOWNSTREAM, 1)
-        self.context.clients.add(self)
-        self.context.wheel.arm(self, self.context.idle_timeout)
+        context = self.context
+        context.counts.connection(DOWNSTREAM, 1)
+        context.clients.add(self)
+        if 0 < context.max_connections < len(context.clients):
+            context.counts.connection_refused()
+            if len(context.clients) > context.max_connections + 64:
+                self._close()  # an answer takes the connection for a while: not for a flood
+            else:
+                self._refuse(503, "OM", "too many connections")
+        else:
+            context.wheel.arm(self, context.idle_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self.tunnel:
@@ -98,7 +97,7 @@ class Downstream(Client):
             current.client_eof()
             return True
         # A client may close its half once its requests are sent, and still read the answers.
-        return self.current is not None and self.receiving is None and not self.in_head
+        return self.current is not None and self.receiving is None and self.head is None
 
     def connection_lost(self, error: Exception | None) -> None:
         self.context.counts.connection(DOWNSTREAM, -1)
@@ -109,11 +108,12 @@ class Downstream(Client):
         if current is not None:
             current.client_gone()
         self.waiting = None
-        self.receiving = self.latest = None
+        self.receiving = None
+        self.head = None
+        self.chunks = None
         self.unread = None
         self.outlet.shut()
         self.transport = None
-        self.parser = None  # a cycle, by its bound callbacks
 
     def pause_writing(self) -> None:
         self.writing_paused = True
@@ -133,11 +133,11 @@ class Downstream(Client):
 
     def expired(self) -> int:
         """Nothing came for too long."""
-        if self.lingering or (self.current is None and not self.in_head):
+        if self.lingering or (self.current is None and self.head is None):
             return self._give_up()
-        if self.in_head and self.current is not None:
+        if self.head is not None and self.current is not None:
             return self.context.wheel.arm(self, self.context.head_timeout)  # our own delay
-        if self.in_head:
+        if self.head is not None:
             return self._refuse(408, "-", "the request's head did not come in time")
         receiving = self.receiving
         if receiving is not None and receiving is self.current:
@@ -145,21 +145,18 @@ class Downstream(Client):
         return 0
 
     def _set_aside(self, data: bytes) -> int:
-        """Parse this later: the line has no room."""
+        """Read this later: the line has no room."""
         if self.unread is None:
             self.unread = []
         self.unread.append(data)
         return 0
 
-    # -- parsing
+    # -- reading requests
 
     def _feed(self, data: bytes) -> int:
-        """Parse what came; a piece at a time where it may hold many requests."""
+        """Read what came; a piece at a time where it may hold many requests."""
         size = len(data)
-        receiving = self.receiving
-        if size <= 16384 or (
-            receiving is not None and receiving.fields.content_length - receiving.bytes_in >= size
-        ):
+        if size <= 16384 or self.body_left >= size:
             self._take_in(data)
         else:
             for at in range(0, size, PIECE):
@@ -167,71 +164,166 @@ class Downstream(Client):
                     self._set_aside(data[at:])
                     break
                 self._take_in(data[at : at + PIECE])
-        if self.in_head:
-            return 0
         receiving = self.receiving
         if receiving is not None:
             receiving.request_fed()
-            self.context.wheel.arm(self, self.context.idle_timeout)
+            timeout = self.context.idle_timeout
+            if self.context.request_timeout:
+                left = receiving.began + self.context.request_timeout - now()
+                timeout = min(timeout, max(left, 0.001))
+            self.context.wheel.arm(self, timeout)
         return 0
 
     def _take_in(self, data: bytes) -> int:
-        """Scan requests whose heads are plain and complete; all else is the parser's, which is
-        always between two messages when a request is scanned.
-        """
-        at = 0
-        size = len(data)
+        """Requests, and what there is of the next."""
+        at, size = 0, len(data)
         while at < size and not self.refused and not self.lingering:
             if self.body_left > 0:
-                end = size if size - at <= self.body_left else at + self.body_left
-                self.body_left -= end - at
-                self._body(data if end - at == size else part(data, at, end))
-                at = end
-                if self.body_left == 0:
-                    self._complete()
-                continue
-            if self.in_head or self.receiving is not None:
+                at = self._counted(data, at)
+            elif self.chunks is not None:
+                at = self._chunked(data, at)
+            elif self.upgrading:
+                # Whose bytes these are, a tunnel's or the next request's, the answer decides.
+                self._set_aside(part(data, at, size))
                 break
+            else:
+                at = self._read_head(data, at)
+        return 0
+
+    def _read_head(self, data: bytes, at: int) -> int:
+        """A head, or some of one; gives where what was taken ends."""
+        head = self.head
+        size = len(data)
+        if head is None:
             if self.last:
                 self.refused = True  # RFC 9112 section 9.6: no request behind it is processed
-                break
+                return size
             fields = Fields.__new__(Fields)
             end = fields.scan_request(data, at)
-            if end == 0 or fields.size > self.context.max_header_bytes:
-                break
-            at = end
-            self._scanned(fields)
-        if at < size:
-            self._parse(part(data, at, size) if at else data)
-        return 0
+            if end:
+                self._requested(fields.method, fields.target, fields, False, True)
+                return end
+            head = Head(True)
+        at = head.take(data, at)
+        if at < 0:
+            self._refuse(400, "DPE", f"not a valid request: {head.wrong}")
+            return size
+        if head.size() > self.context.max_header_bytes + self.context.max_uri + 4096:
+            self._refuse(431, "-", "the header fields are too large")
+            return size
+        if head.complete:
+            self.head = None
+            self._parse(head.text())
+        elif self.head is None:
+            self.head = head
+            self.context.wheel.arm(self, self.context.head_timeout)
+        return at
 
-    def _scanned(self, fields: Fields) -> int:
-        """A request's head, whole."""
-        self.fields = fields
-        assert fields.method is not None and fields.target is not None
-        if fields.count > self.context.max_headers:
-            return self._refuse(431, "-", "the header fields are too many or too large")
-        if len(fields.target) > self.context.max_uri:
-            return self._refuse(414, "-", "the request target is too long")
+    def _parse(self, head: bytes) -> int:
+        """A head that came in pieces, or is not plain."""
+        fields = Fields.__new__(Fields)
+        if fields.scan_request(head, 0):
+            return self._requested(fields.method, fields.target, fields, False, True)
         try:
-            exchange = self._exchange(fields.method, fields.target, fields, False, True)
-        except RefusedError:
-            return self._refuse_rejected()
-        self.receiving = exchange
-        self.fields = None
-        self.unframed = 0
-        self.body_left = max(0, fields.content_length)
-        self._take(exchange)
-        if self.body_left == 0:
-            self._complete()
-        return 0
+            parsed = parse_request(head)
+        except HeadError as error:
+            return self._refuse(error.status, "DPE", f"not a valid request: {error}")
+        return self._requested(parsed.method, parsed.target, parsed.fields, parsed.http10, False)
 
-    def _body(self, data: bytes) -> int:
-        self.unframed = 0
+    def _requested(
+        self,
+        method: bytes | None,
+        target: bytes | None,
+        fields: Fields,
+        http10: bool,
+        plain: bool,
+    ) -> int:
+        """A request's head is whole. ``plain``: the target is a path without dots."""
+        context = self.context
+        assert method is not None and target is not None
+        if fields.size > context.max_header_bytes or fields.count > context.max_headers:
+            return self._refuse(431, "-", "the header fields are too many or too large")
+        if len(target) > context.max_uri:
+            return self._refuse(414, "-", "the request target is too long")
+        if fields.hosts != 1 and (fields.hosts > 1 or not http10):
+            return self._refuse(400, "DPE", "a request has exactly one Host field")
+        body = request_body(fields)
+        if body == INVALID:
+            if fields.transfer_encoding and fields.content_length == -1:
+                return self._refuse(501, "DPE", "no transfer coding but chunked is served")
+            return self._refuse(400, "DPE", "the body's length is ambiguous")
+        if http10 and body == CHUNKED:
+            return self._refuse(400, "DPE", "HTTP/1.0 has no chunked bodies")
+        if method == b"TRACE":
+            if not context.allow_trace:
+                return self._refuse(405, "DPE", "TRACE is not served")
+            if body != NO_BODY:  # RFC 9110 section 9.3.8
+                return self._refuse(400, "DPE", "TRACE has no body")
+        if method == b"CONNECT" and not context.allow_connect:
+            return self._refuse(501, "DPE", "CONNECT is not served")
+        if 0 <= context.max_body < fields.content_length:
+            return self._refuse(413, "-", "the body is too large")
+        host = fields.host if fields.host is not None else b""
+        try:
+            if not plain and (method == b"CONNECT" or not is_plain_target(target)):
+                host, target = normal_target(method, target, host)
+            if host != self.raw_host:
+                self.host = normal_host(host) if host or not http10 else b""
+                self.raw_host = host
+        except ValueError as error:
+            return self._refuse(400, "DPE", str(error))
+        upgrade: bytes | None = None
+        if fields.upgrade is not None and fields.wants_upgrade and body == NO_BODY and not http10:
+            # h2c is not spoken; what else is asked for is the primary's to grant.
+            upgrade = fields.upgrade if b"h2c" not in fields.upgrade.lower() else None
+        elif method == b"CONNECT":
+            upgrade = b"connect"
+        request = Request.__new__(Request)
+        request.set_up(method, target, self.host, fields, self.source_ip)
+        exchange = Exchange.__new__(Exchange)
+        exchange.set_up(self, method, fields, request, host, http10, body, upgrade)
+        if method == b"CONNECT":
+            exchange.keep_alive = False  # refused, what is behind it is no request
+        self.receiving = exchange
+        if body == LENGTH:
+            self.body_left = fields.content_length
+        elif body == CHUNKED:
+            self.chunks = Chunks(context.max_header_bytes)
+        self._take(exchange)
+        return self._complete() if body == NO_BODY else 0
+
+    def _counted(self, data: bytes, at: int) -> int:
+        """More of a body whose length is known."""
+        left = len(data) - at
+        left = min(left, self.body_left)
+        self.body_left -= left
         receiving = self.receiving
         if receiving is not None:
-            receiving.request_data(data)
-        return 0
+            receiving.request_data(data if left == len(data) else part(data, at, at + left))
+        if self.body_left == 0:
+            self._complete()
+        return at + left
+
+    def _chunked(self, data: bytes, at: int) -> int:
+        """More of a chunked body: one chunk, or some of it."""
+        chunks = self.chunks
+        receiving = self.receiving
+        assert chunks is not None
+        at = chunks.next(data, at)
+        if at < 0:
+            if chunks.too_large:
+                self._refuse(431, "-", "the trailer fields are too large")
+            else:
+                self._refuse(400, "DPE", f"not a valid request: {chunks.wrong}")
+            return len(data)
+        if receiving is not None and chunks.end > chunks.start:
+            receiving.request_data(part(data, chunks.start, chunks.end))
+        if chunks.complete:
+            self.chunks = None
+            if receiving is not None:
+                receiving.trailers = chunks.trailers
+            self._complete()
+        return at
 
     def _complete(self) -> int:
         exchange = self.receiving
@@ -239,187 +331,6 @@ class Downstream(Client):
         if exchange is not None:
             exchange.request_end()
         return 0
-
-    def _refuse_rejected(self) -> int:
-        rejection, self.rejection = self.rejection, None
-        assert rejection is not None
-        status, flags, text = rejection.args
-        return self._refuse(status, flags, text)
-
-    def _parse(self, data: bytes) -> int:
-        if self.refused or self.lingering or self.transport is None:
-            return 0
-        if self.parser is None:
-            self.parser = HttpRequestParser(self)
-        self.unframed += len(data)
-        upgraded_at, failure = -1, None
-        try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            upgraded_at = upgrade.args[0]
-        except HttpParserError as error:
-            failure = error
-        # Outside of the handlers, so that no other exception gets this one as its context.
-        if upgraded_at >= 0:
-            self._upgraded(data[upgraded_at:])
-        elif failure is not None:
-            if self.rejection is not None:
-                self._refuse_rejected()
-            else:
-                report_unexpected(failure)
-                self._refuse(400, "DPE", f"not a valid request: {failure}")
-        self.latest = None
-        if self.in_head and not self.head_timed:
-            self.head_timed = True
-            self.context.wheel.arm(self, self.context.head_timeout)
-        if self.unframed > self.context.max_header_bytes + self.context.max_uri + PIECE and (
-            self.in_head or self.receiving is not None
-        ):
-            self._refuse(431, "-", "the header or trailer fields are too large")
-        return 0
-
-    def on_message_begin(self) -> None:
-        self.fields = Fields()
-        self.url = b""
-        self.in_head = True
-        self.head_timed = False
-        self.unframed = 0
-
-    def on_url(self, url: bytes) -> None:
-        self.url = self.url + url if self.url else url
-        if len(self.url) > self.context.max_uri:
-            raise self._rejected(414, "-", "the request target is too long")
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.in_head:
-            if self.receiving is None:
-                return
-            if self.receiving.trailers is None:
-                self.receiving.trailers = Fields()
-            self.fields = self.receiving.trailers
-        fields = self.fields
-        assert fields is not None
-        if (
-            fields.append(name, value) > self.context.max_header_bytes
-            or fields.count > self.context.max_headers
-        ):
-            raise self._rejected(431, "-", "the header fields are too many or too large")
-
-    def on_headers_complete(self) -> None:
-        self.in_head = False
-        if self.lingering:
-            self.receiving = None
-            return
-        exchange = self._parsed()
-        self.fields = None
-        self.receiving = self.latest = exchange
-        self._take(exchange)
-
-    def on_body(self, data: bytes) -> None:
-        self._body(data)
-
-    def on_message_complete(self) -> None:
-        exchange = self.receiving
-        if exchange is None:
-            return
-        if exchange.body != NO_BODY and exchange.fields.wants_upgrade and self._stopped_early():
-            return
-        self._complete()
-
-    def _stopped_early(self) -> bool:
-        """The parser takes no body behind an Upgrade, and calls the message complete."""
-        return bool(self.parser.should_upgrade())
-
-    def _rejected(self, status: int, flags: str, text: str) -> RefusedError:
-        """What a callback raises to stop the parser, kept for when it has."""
-        self.rejection = RefusedError(status, flags, text)
-        return self.rejection
-
-    def _parsed(self) -> Exchange:
-        """The exchange of the head that the parser has taken.
-
-        Raises RefusedError.
-        """
-        version: str = self.parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            if version < "1.0":
-                raise self._rejected(400, "DPE", "the request line has no HTTP version")
-            raise self._rejected(505, "DPE", "only HTTP/1.1 and HTTP/1.0 are served")
-        assert self.fields is not None
-        return self._exchange(
-            self.parser.get_method(), self.url, self.fields, version == "1.0", False
-        )
-
-    def _exchange(
-        self, method: bytes, target: bytes, fields: Fields, http10: bool, plain: bool
-    ) -> Exchange:
-        """The exchange of a head. ``plain``: the target is known to be a path without dots.
-
-        Raises RefusedError.
-        """
-        host = fields.host
-        if fields.hosts != 1 and (fields.hosts > 1 or not http10):
-            raise self._rejected(400, "DPE", "a request has exactly one Host field")
-        body = request_body(fields)
-        if body == INVALID:
-            raise self._rejected(501, "DPE", "no transfer coding but chunked is served")
-        if fields.chunked and http10:
-            raise self._rejected(400, "DPE", "HTTP/1.0 has no chunked bodies")
-        if method == b"CONNECT":
-            raise self._rejected(501, "DPE", "CONNECT is not served")
-        if 0 <= self.context.max_body < fields.content_length:
-            raise self._rejected(413, "-", "the body is too large")
-        try:
-            if not plain and not is_plain_target(target):
-                if target == b"*":
-                    if method != b"OPTIONS":
-                        raise ValueError("only OPTIONS can be asked of *")
-                elif not target.startswith(b"/"):
-                    host, target = split_absolute(target)
-                if target.find(b"#") >= 0:
-                    raise ValueError("the request target has a fragment")
-                target = resolve_dots(target)
-            if host is None:
-                host = b""
-            if host != self.raw_host:
-                self.host = normal_host(host) if host or not http10 else b""
-                self.raw_host = host
-        except ValueError as error:
-            raise self._rejected(400, "DPE", str(error)) from None
-        upgrade: bytes | None = None
-        if fields.upgrade is not None and fields.wants_upgrade and body == NO_BODY and not http10:
-            # h2c is not spoken; what else is asked for is the primary's to grant.
-            upgrade = fields.upgrade if b"h2c" not in fields.upgrade.lower() else None
-        request = Request.__new__(Request)
-        request.set_up(method, target, self.host, fields, self.source_ip)
-        exchange = Exchange.__new__(Exchange)
-        exchange.set_up(self, method, fields, request, host, http10, body, upgrade)
-        return exchange
-
-    def _upgraded(self, rest: bytes) -> int:
-        """The parser stopped behind a request that asks for an upgrade. Whether what follows is
-        a tunnel's or the next request is known when the primary has answered.
-        """
-        exchange = self.latest
-        if self.refused or self.lingering or exchange is None:
-            return 0
-        if exchange.body != NO_BODY:
-            # The parser takes no body behind an Upgrade: another does, after a head of its own.
-            # It cannot go on to a next request, so that this one is the connection's last.
-            exchange.keep_alive = False
-            self.last = True
-            length = exchange.fields.content_length
-            framing = f"content-length: {length}" if length >= 0 else "transfer-encoding: chunked"
-            self.parser = HttpRequestParser(_BodyOf(self))
-            self.parser.feed_data(f"POST / HTTP/1.1\r\n{framing}\r\n\r\n".encode())
-        else:
-            self.parser = HttpRequestParser(self)
-        if not rest:
-            return 0
-        if self.paused_by_line:
-            self._set_aside(rest)
-            return 0
-        return self._feed(rest)
 
     # -- the line of exchanges
 
@@ -429,7 +340,7 @@ class Downstream(Client):
         if self.current is None and not self.writing_paused:
             self.current = exchange
             if exchange.upgrade is not None:
-                self.paused_by_line = True  # whose bytes these are, the answer decides
+                self.upgrading = self.paused_by_line = True
                 self._switch_reading()
             self.deadline = 0.0
             exchange.begin()
@@ -437,6 +348,7 @@ class Downstream(Client):
         if self.waiting is None:
             self.waiting = deque()
         self.waiting.append(exchange)
+        self.upgrading = exchange.upgrade is not None
         self.paused_by_line = True
         return self._switch_reading()
 
@@ -446,13 +358,13 @@ class Downstream(Client):
             return 0
         self.refused = True
         receiving, self.receiving = self.receiving, None
-        if receiving is not None and not self.in_head:
-            return receiving.bad_body(text)
-        self.in_head = False
+        self.head = None
+        self.chunks = None
         self.body_left = 0
-        fields = self.fields if self.fields is not None else Fields()
+        if receiving is not None:
+            return receiving.bad_body(text)
         exchange = Exchange.__new__(Exchange)
-        exchange.set_up(self, b"-", fields, None, b"", False, NO_BODY, None)
+        exchange.set_up(self, b"-", Fields(), None, b"", False, NO_BODY, None)
         exchange.refuse(status, flags, text)
         return self._take(exchange)
 
@@ -461,6 +373,8 @@ class Downstream(Client):
             return 0
         self.current = None
         self.paused_by_upstream = False
+        if exchange.upgrade is not None:
+            self.upgrading = False  # not granted: what follows is requests
         if self.tunnel or self.transport is None:
             return 0
         if not keep or self.half_closed:
@@ -499,7 +413,7 @@ class Downstream(Client):
                     for later in unread[at + 1 :]:
                         self._set_aside(later)
                     break
-        if self.current is None and self.receiving is None and not self.in_head:
+        if self.current is None and self.receiving is None and self.head is None:
             if self.half_closed or self.context.draining:
                 return self._linger()
             self.context.wheel.arm(self, self.context.idle_timeout)
@@ -546,7 +460,7 @@ class Downstream(Client):
 
     def drain(self) -> None:
         """Take no more requests: close now if idle, else with the next response."""
-        if self.current is None and not self.in_head and self.transport is not None:
+        if self.current is None and self.head is None and self.transport is not None:
             self.outlet.shut()
             self.transport.close()
 
@@ -561,6 +475,9 @@ class Downstream(Client):
 
     def send_later(self, data: bytes) -> int:
         return 0 if self.lingering else self.outlet.hold(data)
+
+    def take_back(self) -> bool:
+        return self.outlet.take_back()
 
     def flush(self) -> int:
         return 0 if self.lingering else self.outlet.flush()
@@ -610,23 +527,6 @@ class Downstream(Client):
             self.outlet.shut()
             self.transport.close()
         return 0
-
-
-class _BodyOf:
-    """The callbacks for the body of a request whose head another parser took."""
-
-    def __init__(self, client: Downstream) -> None:
-        self.on_body = client.on_body
-        self.on_message_complete = client.on_message_complete
-        self.client = client
-        self.headed = False
-
-    def on_headers_complete(self) -> None:
-        self.headed = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.headed:
-            self.client.on_header(name, value)
 
 
 def as_exchange(item: Any) -> Exchange:

@@ -17,6 +17,7 @@ from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
 # Imported constants that are C integers here.
+cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, UPGRADED
 cdef int CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 
 
@@ -26,6 +27,7 @@ cdef class Client(Timed):
     cdef int send(self, bytes data) except -1
     cdef int send_later(self, bytes data) except -1
     cdef int flush(self) except -1
+    cdef bint take_back(self) except -1
     cdef int pause_reading(self) except -1
     cdef int resume_reading(self) except -1
     cdef int exchange_done(self, Exchange exchange, bint keep) except -1
@@ -63,6 +65,7 @@ cdef class Exchange(ResponseHandler):
     # The response.
     cdef readonly int status
     cdef readonly bint answered         # its head is on the way to the client
+    cdef bint under_way                 # and some of it has been sent
     cdef bint chunked                   # towards the client
     cdef bint continued                 # 100 Continue went to the client
     cdef bint responded                 # all of it is on the way
@@ -99,6 +102,9 @@ cdef class Exchange(ResponseHandler):
     cdef int client_timed_out(self) except -1
     cdef int _reply(self, int status, str flags, str text) except -1
     cdef int _send_reply(self) except -1
+    cdef bytes _option(self)
+    cdef int _answer(self, int status, bytes answer) except -1
+    cdef int _open_tunnel(self, UpstreamConnection connection) except -1
     cdef int _arm(self) except -1
     cdef int _progress(self) except -1
     cdef int _release(self, bint reusable) except -1

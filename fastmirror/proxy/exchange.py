@@ -18,11 +18,12 @@ from fastmirror._core import (
     write_trailers,
 )
 from fastmirror._head import Fields
-from fastmirror.counts import NO_ENDPOINT
+from fastmirror.counts import BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, UPGRADED
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from fastmirror.mirror.copy import Copy
 from fastmirror.mirror.mirror import Mirror
 from fastmirror.proxy.context import ProxyContext, RouteAction
+from fastmirror.proxy.reply import as_last, refusal
 from fastmirror.rules.request import Request
 from fastmirror.timers import Timed
 from fastmirror.upstream.cluster import Cluster, Member
@@ -34,19 +35,6 @@ from fastmirror.upstream.connection import (
     UpstreamConnection,
 )
 
-REASONS = {
-    400: "Bad Request",
-    404: "Not Found",
-    408: "Request Timeout",
-    413: "Content Too Large",
-    414: "URI Too Long",
-    431: "Request Header Fields Too Large",
-    501: "Not Implemented",
-    502: "Bad Gateway",
-    503: "Service Unavailable",
-    504: "Gateway Timeout",
-    505: "HTTP Version Not Supported",
-}
 # RFC 9110 section 9.2.2: sending one again is no other than sending it once.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 _MAX_ATTEMPTS = 3  # endpoints that are tried for a connection
@@ -70,6 +58,10 @@ class Client(Timed):
     def flush(self) -> int:
         """Write what waits."""
         return 0
+
+    def take_back(self) -> bool:
+        """Do not write what waits; whether something did."""
+        return False
 
     def pause_reading(self) -> int:
         """No more of the request for now."""
@@ -135,7 +127,7 @@ class Exchange(ResponseHandler):
         self.copies: list[Copy] | None = None
         self.status = 0
         self.answered = self.chunked = self.continued = self.responded = False
-        self.tunnel = self.over = False
+        self.tunnel = self.over = self.under_way = False
         self.bytes_out = 0
         self.flags = "-"
         self.details: str | None = None
@@ -168,6 +160,9 @@ class Exchange(ResponseHandler):
     def _route(self) -> int:
         request = self.request
         assert request is not None
+        if self.fields.max_forwards == 0 and self.method in (b"OPTIONS", b"TRACE"):
+            answer = as_last(self.method, request.target, self.fields, self._option())
+            return self._answer(200, answer)
         entry = self.client.context.table.find(request)
         if entry is None:
             return self._reply(404, "NR", "no route for this host and path")
@@ -180,6 +175,10 @@ class Exchange(ResponseHandler):
                 refuse_copy(mirror, request, NO_ENDPOINT)
             return self._reply(503, "UH", "no usable endpoint")
         context = self.client.context
+        if 0 <= action.max_body < self.fields.content_length:
+            for mirror in action.mirrors:
+                refuse_copy(mirror, request, BODY_TOO_LARGE)
+            return self._reply(413, "-", "the body is too large")
         self.head = write_request(
             self.method,
             request.target,
@@ -199,7 +198,8 @@ class Exchange(ResponseHandler):
         """Send to the endpoint that was picked."""
         assert self.member is not None
         pool = self.member.pool
-        connection = pool.take()
+        # A tunnel gets no connection that may have been closed meanwhile: none can be told.
+        connection = pool.take() if self.method != b"CONNECT" else None
         self.attempts += 1
         if connection is not None:
             return self.connected(connection)
@@ -224,6 +224,8 @@ class Exchange(ResponseHandler):
         """More of the body."""
         self.bytes_in += len(data)
         maximum = self.client.context.max_body
+        if self.action is not None and self.action.max_body >= 0:
+            maximum = self.action.max_body
         if 0 <= maximum < self.bytes_in and not self.over:
             return self.bad_body("")
         size = len(data)
@@ -331,6 +333,8 @@ class Exchange(ResponseHandler):
             return self.member.pool.give_back(connection)
         assert self.head is not None
         self.connection = connection
+        if self.method == b"CONNECT":
+            return self._open_tunnel(connection)
         more = self.body != NO_BODY
         connection.send(self, self.head.data, self.method == b"HEAD", more)
         if self.waiting is not None:
@@ -340,6 +344,17 @@ class Exchange(ResponseHandler):
         if self.body != NO_BODY and not connection.writing_paused:
             self.client.resume_reading()
         return self._arm()
+
+    def _open_tunnel(self, connection: UpstreamConnection) -> int:
+        """CONNECT: the endpoint is there, and hears only what the client says from here on."""
+        connection.begin_tunnel(self)
+        self.status = 200
+        self.answered = self.tunnel = True
+        self.answered_at = now()
+        self.client.send(b"HTTP/1.1 200 OK\r\n\r\n")
+        self._progress()
+        self.client.context.counts.tunnel(CONNECTED)
+        return self.client.become_tunnel()
 
     def _arm(self) -> int:
         """The route's timeout while the endpoint is to answer, as in Envoy, or to read on; for the
@@ -394,11 +409,7 @@ class Exchange(ResponseHandler):
         self.chunked = (body == CHUNKED or body == UNTIL_CLOSE) and not self.http10
         if self.http10 and (body == CHUNKED or body == UNTIL_CLOSE):
             self.keep_alive = False
-        option: bytes | None = None
-        if not self.keep_alive:
-            option = b"close"
-        elif self.http10:
-            option = b"keep-alive"
+        option = self._option()
         with_length = body == LENGTH or (body == NO_BODY and self.status != 204)
         return self.client.send_later(
             write_response(
@@ -415,6 +426,7 @@ class Exchange(ResponseHandler):
         return self.client.send_later(data)
 
     def received(self) -> int:
+        self.under_way = self.answered
         return self.client.flush()
 
     def response_end(self, connection: UpstreamConnection) -> int:
@@ -423,9 +435,7 @@ class Exchange(ResponseHandler):
             self._release(False)
             return self._done(False)
         if self.chunked:
-            self.client.send_later(
-                write_trailers(connection.fields if connection.body == CHUNKED else None)
-            )
+            self.client.send_later(write_trailers(connection.trailers))
         self.responded = True
         self._release(connection.reusable and self.whole and not connection.writing_paused)
         return self._maybe_done()
@@ -444,11 +454,14 @@ class Exchange(ResponseHandler):
         if rest:
             self.response_data(rest)
         self._progress()
-        self.client.context.counts.tunnel(0)
+        self.client.context.counts.tunnel(UPGRADED)
         return self.client.become_tunnel()
 
     def failed(self, connection: UpstreamConnection, kind: int, reason: str) -> int:
         self._release(False)
+        if self.answered and not self.under_way and self.client.take_back():
+            self.answered = self.chunked = False  # its head was not sent yet
+            self.bytes_out = 0
         if self.answered:
             self.flags = {TIMED_OUT: "UT", RESET: "UC"}.get(kind, "UPE")
             self.details = reason
@@ -540,19 +553,20 @@ class Exchange(ResponseHandler):
     def _send_reply(self) -> int:
         if self.client.context.draining:
             self.keep_alive = False
-        status = self.refusal
-        text = f"{self.refusal_text}\n".encode(errors="replace")
-        option = "close" if not self.keep_alive else "keep-alive" if self.http10 else ""
-        head = (
-            f"HTTP/1.1 {status} {REASONS[status]}\r\ncontent-type: text/plain\r\n"
-            f"content-length: {len(text)}\r\n" + (f"connection: {option}\r\n" if option else "")
-        )
+        answer = refusal(self.refusal, self.refusal_text, self.method, self._option())
+        return self._answer(self.refusal, answer)
+
+    def _option(self) -> bytes | None:
+        """What Connection says of an answer."""
+        return b"close" if not self.keep_alive else b"keep-alive" if self.http10 else None
+
+    def _answer(self, status: int, answer: bytes) -> int:
         self.status = status
         self.answered = True
         self.responded = True
         self.answered_at = now()
-        self.bytes_out = len(text)
-        self.client.send(head.encode() + b"\r\n" + (b"" if self.method == b"HEAD" else text))
+        self.bytes_out = len(answer) - answer.find(b"\r\n\r\n") - 4
+        self.client.send(answer)
         return self._done(self.keep_alive)
 
     # -- ends

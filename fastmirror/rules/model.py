@@ -170,6 +170,7 @@ class Route(Model, frozen=True):
     match: list[Match] = []
     mirrors: list[Mirror] = []
     timeout: Duration | None = None  # absent: none, as in Istio
+    max_body: Size | None = None  # absent: what --max-body-bytes says
 
 
 class Rules(Model, frozen=True):

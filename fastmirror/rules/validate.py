@@ -123,6 +123,8 @@ class _Validator:
             self._add(f"{path}.to", "expected weights that do not add up to 0")
         if route.timeout is not None:
             self._try(seconds, route.timeout, f"{path}.timeout")
+        if route.max_body is not None:
+            self._try(size, route.max_body, f"{path}.max_body")
         names: set[str] = set()
         for index, mirror in enumerate(route.mirrors):
             name = mirror_name(mirror)

@@ -1,13 +1,15 @@
 cimport cython
 
+from fastmirror._framing cimport Chunks, Head
 from fastmirror._head cimport Fields, part
 from fastmirror._outlet cimport Outlet
 from fastmirror.http1.framing cimport response_body
+from fastmirror.http1.heads cimport ParsedHead, parse_response
 from fastmirror.timers cimport Timed, Wheel
 
 # Constants that are C integers here.
-cdef long MAX_HEAD, MAX_UNFRAMED
-cdef int INVALID, LENGTH, NO_BODY, UNTIL_CLOSE
+cdef long MAX_HEAD, MAX_INTERIM
+cdef int CHUNKED, INVALID, LENGTH, NO_BODY, UNTIL_CLOSE
 
 
 # What a connection tells whoever sent the request. One of response_end and failed is the last.
@@ -36,26 +38,25 @@ cdef class UpstreamConnection(Timed):
     cdef Wheel wheel
     cdef readonly object transport
     cdef Outlet outlet
-    cdef object parser                  # None: no response has needed it yet
     cdef ResponseHandler handler        # None: idle
     # The exchange under way.
     cdef bint to_head                   # the request was HEAD
     cdef readonly bint started          # a byte of the response has come
     cdef readonly int status
     cdef readonly bytes reason
-    cdef readonly Fields fields         # of the head; of the trailer section once `headed`
+    cdef readonly Fields fields         # of the head
+    cdef readonly Fields trailers       # None: there are none
     cdef readonly int body              # framing.NO_BODY and so on
-    cdef bint scanned                   # its head was plain: no parser sees any of it
-    cdef long long body_left            # of its body, then
+    cdef Head head                      # one that is not plain or not complete; else None
+    cdef long long body_left            # of a LENGTH
+    cdef Chunks chunks                  # of a CHUNKED
     cdef bint headed                    # the final head is complete
     cdef bint ended                     # the response is complete
-    cdef bint excess                    # bytes beyond it came: never used again
     cdef bint reusable
     cdef readonly long long wire        # bytes of the response, framing included
-    cdef long long unframed             # bytes since the last of the body, or the start
+    cdef long long interim              # bytes of 1xx heads
     cdef readonly long long exchanges   # begun on this connection
     cdef long behind                    # answers that are to come after this one
-    cdef bytes rest                     # what came of them already
     cdef bint reading_paused
     cdef bint tunnel
     cdef readonly bint writing_paused
@@ -65,6 +66,7 @@ cdef class UpstreamConnection(Timed):
     cdef int send_together(
         self, ResponseHandler handler, bytes heads, long count) except -1
     cdef int expect(self, ResponseHandler handler) except -1
+    cdef int begin_tunnel(self, ResponseHandler handler) except -1
     cdef int flush(self) except -1
     cdef int write(self, bytes data) except -1
     cdef Py_ssize_t unsent(self) except -1
@@ -72,10 +74,25 @@ cdef class UpstreamConnection(Timed):
     cdef int resume_reading(self) except -1
     cdef int close(self) except -1
 
-    @cython.locals(end=Py_ssize_t, body=int)
-    cdef bint _scan(self, ResponseHandler handler, bytes data) except -1
+    @cython.locals(
+        at=Py_ssize_t, size=Py_ssize_t, handler=ResponseHandler, current=ResponseHandler)
+    cpdef object data_received(self, bytes data)
 
-    @cython.locals(size=Py_ssize_t)
-    cdef int _body(self, ResponseHandler handler, bytes data) except -1
+    @cython.locals(head=Head, end=Py_ssize_t, text=bytes, parsed=ParsedHead)
+    cdef Py_ssize_t _read_head(
+        self, ResponseHandler handler, bytes data, Py_ssize_t at) except -1
+
+    @cython.locals(fields=Fields, end=Py_ssize_t, body=int)
+    cdef Py_ssize_t _scanned(self, bytes data, Py_ssize_t at) except -1
+    cdef Py_ssize_t _headed(self, ResponseHandler handler, Py_ssize_t at) except -1
+    cdef Py_ssize_t _informed(
+        self, ResponseHandler handler, bytes data, Py_ssize_t at, Py_ssize_t size) except -1
+
+    @cython.locals(left=Py_ssize_t)
+    cdef Py_ssize_t _counted(self, ResponseHandler handler, bytes data, Py_ssize_t at) except -1
+
+    @cython.locals(chunks=Chunks)
+    cdef Py_ssize_t _chunked(self, ResponseHandler handler, bytes data, Py_ssize_t at) except -1
+    cdef Py_ssize_t _invalid(self, str what, Py_ssize_t end) except -1
     cdef int _finish(self) except -1
     cdef int _fail(self, int kind, str reason) except -1

@@ -7,19 +7,20 @@ hears of each exchange's end exactly once, and never after it was let go with ``
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from httptools import (
-    HttpParserCallbackError,
-    HttpParserError,
-    HttpParserUpgrade,
-    HttpResponseParser,
-)
-
+from fastmirror._framing import Chunks, Head
 from fastmirror._head import Fields, part
 from fastmirror._outlet import Outlet
-from fastmirror.http1.framing import INVALID, LENGTH, NO_BODY, UNTIL_CLOSE, response_body
+from fastmirror.http1.framing import (
+    CHUNKED,
+    INVALID,
+    LENGTH,
+    NO_BODY,
+    UNTIL_CLOSE,
+    response_body,
+)
+from fastmirror.http1.heads import HeadError, parse_response
 from fastmirror.timers import Timed, Wheel
 
 # Why an exchange failed.
@@ -27,23 +28,8 @@ TIMED_OUT = 1
 RESET = 2
 PROTOCOL = 3
 
-MAX_HEAD = 65536  # bytes of a response's head
-MAX_UNFRAMED = 4 * MAX_HEAD  # and of anything else between two pieces of a body, or before
-
-_logger = logging.getLogger("fastmirror")
-
-
-def report_unexpected(error: HttpParserError) -> None:
-    """Callbacks raise ValueError for what a peer did wrong; anything else is our own mistake."""
-    cause = error.__context__
-    if isinstance(error, HttpParserCallbackError) and not isinstance(cause, ValueError):
-        _logger.error("exception in a parser callback", exc_info=cause)
-
-
-def what_was_wrong(error: HttpParserError) -> str:
-    """The parser's own words, or those of the callback that stopped it."""
-    cause = error.__context__
-    return str(cause if isinstance(cause, ValueError) else error)
+MAX_HEAD = 65536  # octets of a head, and of a trailer section
+MAX_INTERIM = 4 * MAX_HEAD  # octets of all 1xx heads before a final one
 
 
 class ResponseHandler:
@@ -113,19 +99,19 @@ class UpstreamConnection(Timed):
         self.owner = owner
         self.wheel = wheel
         self.transport: Any = None
-        self.parser: Any = None
         self.handler: ResponseHandler | None = None
         self.fields = Fields()
         self.reason: bytes | None = None
+        self.trailers: Fields | None = None
         self.outlet = Outlet()
         self.status = 0
         self.body = NO_BODY
+        self.head: Head | None = None
+        self.chunks: Chunks | None = None
         self.to_head = self.started = self.headed = self.ended = False
-        self.excess = self.reusable = self.tunnel = False
-        self.scanned = False
-        self.exchanges = self.wire = self.unframed = self.body_left = 0
+        self.reusable = self.tunnel = False
+        self.exchanges = self.wire = self.interim = self.body_left = 0
         self.behind = 0
-        self.rest: bytes | None = None
         self.reading_paused = self.writing_paused = False
 
     # -- for the handler
@@ -137,7 +123,7 @@ class UpstreamConnection(Timed):
         self.handler = handler
         self.to_head = to_head
         self.started = self.headed = self.ended = self.reusable = False
-        self.wire = self.unframed = 0
+        self.wire = self.interim = 0
         self.deadline = 0.0
         self.exchanges += 1
         return self.outlet.hold(head) if more else self.outlet.write(head)
@@ -155,8 +141,16 @@ class UpstreamConnection(Timed):
         self.behind -= 1
         self.handler = handler
         self.started = self.headed = self.ended = self.reusable = False
-        self.wire = self.unframed = 0
+        self.wire = self.interim = 0
         self.exchanges += 1
+        return 0
+
+    def begin_tunnel(self, handler: ResponseHandler) -> int:
+        """Nothing but bytes, both ways, on this idle connection."""
+        self.handler = handler
+        self.deadline = 0.0
+        self.exchanges += 1
+        self.tunnel = True
         return 0
 
     def write(self, data: bytes) -> int:
@@ -215,90 +209,138 @@ class UpstreamConnection(Timed):
             handler.response_data(data)
             handler.received()
             return
-        while True:
-            self.wire += len(data)
-            if not self.started:
-                self.started = True
-                self.scanned = self._scan(handler, data)
-            elif self.scanned:
-                self._body(handler, data)
-            if not self.scanned:
+        self.wire += len(data)
+        at, size = 0, len(data)
+        while at < size:
+            current = self.handler
+            if current is None:
                 break
-            rest = self.rest
-            self.rest = None
+            self.started = True
+            if not self.headed:
+                at = self._read_head(current, data, at)
+            elif self.body == LENGTH:
+                at = self._counted(current, data, at)
+            elif self.body == CHUNKED:
+                at = self._chunked(current, data, at)
+            else:
+                current.response_data(part(data, at, size) if at else data)
+                at = size
             if self.ended:
+                if at < size and self.behind == 0:
+                    self.reusable = False  # nobody asked for what is behind the end
                 self._finish()
-            if rest is None or self.handler is None:
-                handler.received()
-                return
-            data = rest
-        self.unframed += len(data)
-        if self.parser is None:
-            self.parser = HttpResponseParser(self)
-        upgraded_at, failure = -1, None
-        try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            upgraded_at = upgrade.args[0]
-        except HttpParserError as error:
-            failure = error
-        # Outside of the handlers, so that no other exception gets this one as its context.
-        if upgraded_at >= 0:
-            if self.handler is not None and self.status == 101:
-                self.tunnel = True
-                handler.switched(self, data[upgraded_at:])
-                handler.received()
-                return
-            self.excess = True
-        elif failure is not None:
-            report_unexpected(failure)
-            if not self.ended:
-                self._fail(PROTOCOL, f"invalid answer: {what_was_wrong(failure)}")
-                return
-            self.excess = True
-        if self.ended:
-            self._finish()
-            handler.received()
-            return
         handler.received()
-        if self.unframed > MAX_UNFRAMED and self.handler is not None:
-            self._fail(PROTOCOL, "invalid answer: a head, a trailer or an extension without end")
 
-    def _scan(self, handler: ResponseHandler, data: bytes) -> bool:
-        """Take a response whose head is plain and complete, and what came of its body."""
+    def _read_head(self, handler: ResponseHandler, data: bytes, at: int) -> int:
+        """A head, or some of one; gives where what was taken ends."""
+        head = self.head
+        if head is None:
+            end = self._scanned(data, at)
+            if end:
+                return self._headed(handler, end)
+            self.head = head = Head()
+        at = head.take(data, at)
+        if at < 0:
+            return self._invalid(head.wrong, len(data))
+        if head.size() > MAX_HEAD:
+            return self._invalid("a head of more than 64 KiB", len(data))
+        if not head.complete:
+            return at
+        self.head = None
+        text = head.text()
+        if self._scanned(text, 0):  # it came in pieces
+            return self._headed(handler, at)
+        try:
+            parsed = parse_response(text)
+        except HeadError as error:
+            return self._invalid(str(error), len(data))
+        self.fields = parsed.fields
+        self.status = parsed.status
+        self.reason = parsed.reason
+        if parsed.status < 200:
+            return self._informed(handler, data, at, len(text))
+        self.body = response_body(parsed.status, self.to_head, parsed.fields)
+        if self.body == INVALID:
+            return self._invalid("a body whose length cannot be known", len(data))
+        # RFC 9112 section 9.3.
+        self.reusable = (
+            not parsed.fields.close
+            and (not parsed.http10 or parsed.fields.keep_alive)
+            and self.body != UNTIL_CLOSE
+        )
+        return self._headed(handler, at)
+
+    def _scanned(self, data: bytes, at: int) -> int:
+        """Take a head that is plain and complete; gives where it ends, 0 where it is not."""
         fields = self.fields
-        end = fields.scan_response(data)
-        if end == 0 or end > MAX_HEAD:
-            return False
+        end = fields.scan_response(data, at)
+        if end == 0 or end - at > MAX_HEAD:
+            return 0
         body = response_body(fields.status, self.to_head, fields)
         if body == UNTIL_CLOSE or body == INVALID:
-            return False
+            return 0
         self.status = fields.status
         self.reason = fields.reason
         self.body = body
-        self.headed = self.reusable = True
-        self.body_left = fields.content_length if body == LENGTH else 0
-        handler.response_head(self)
-        if self.handler is not None:
-            self._body(handler, part(data, end, len(data)))
-        return True
+        self.reusable = True
+        return end
 
-    def _body(self, handler: ResponseHandler, data: bytes) -> int:
+    def _headed(self, handler: ResponseHandler, at: int) -> int:
+        """The final head is whole."""
+        self.headed = True
+        self.trailers = None
+        if self.body == NO_BODY:
+            self.ended = True
+        elif self.body == LENGTH:
+            self.body_left = self.fields.content_length
+        elif self.body == CHUNKED:
+            self.chunks = Chunks(MAX_HEAD)
+        handler.response_head(self)
+        if self.handler is None:
+            self.ended = False  # let go of: nobody waits for an end
+        return at
+
+    def _informed(self, handler: ResponseHandler, data: bytes, at: int, size: int) -> int:
+        """A 1xx."""
+        if self.status == 101:
+            self.tunnel = True
+            handler.switched(self, part(data, at, len(data)))
+            return len(data)
+        self.interim += size
+        if self.interim > MAX_INTERIM:
+            return self._invalid("1xx answers without end", len(data))
+        handler.informational(self)
+        return at
+
+    def _counted(self, handler: ResponseHandler, data: bytes, at: int) -> int:
         """More of a body whose length is known."""
-        size = len(data)
-        if size > self.body_left:
-            if self.behind:
-                self.rest = part(data, self.body_left, size)
-            else:
-                self.excess = True
-            size = self.body_left
-            data = part(data, 0, size)
-        self.body_left -= size
-        if size:
-            handler.response_data(data)
+        left = len(data) - at
+        left = min(left, self.body_left)
+        self.body_left -= left
         if self.body_left == 0:
             self.ended = True
-        return 0
+        handler.response_data(data if left == len(data) else part(data, at, at + left))
+        return at + left
+
+    def _chunked(self, handler: ResponseHandler, data: bytes, at: int) -> int:
+        """More of a chunked body: one chunk, or some of it."""
+        chunks = self.chunks
+        assert chunks is not None
+        at = chunks.next(data, at)
+        if at < 0:
+            return self._invalid(chunks.wrong, len(data))
+        if chunks.end > chunks.start:
+            handler.response_data(part(data, chunks.start, chunks.end))
+        elif chunks.complete:
+            self.ended = True
+            self.trailers = chunks.trailers
+            self.chunks = None
+        return at
+
+    def _invalid(self, what: str | None, end: int) -> int:
+        """What came is no HTTP: nothing more of it is read."""
+        self._fail(PROTOCOL, f"invalid answer: {what}")
+        return end
 
     def eof_received(self) -> bool:
         return False
@@ -321,7 +363,6 @@ class UpstreamConnection(Timed):
                 where = "within" if self.started else "before"
                 self._fail(RESET, f"connection closed {where} the answer")
         self.transport = None
-        self.parser = None  # a cycle, by its bound callbacks
 
     def pause_writing(self) -> None:
         self.writing_paused = True
@@ -343,77 +384,13 @@ class UpstreamConnection(Timed):
             self._fail(TIMED_OUT, "no answer in time")
         return 0
 
-    # -- from the parser
-
-    def on_message_begin(self) -> None:
-        if self.ended:
-            self.excess = True
-            return
-        self.started = True  # of several answers in one piece, too
-        self.fields.clear()
-        self.reason = None
-
-    def on_status(self, reason: bytes) -> None:
-        self.reason = reason if self.reason is None else self.reason + reason
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.fields.append(name, value) > MAX_HEAD and not self.excess:
-            raise ValueError("a head of more than 64 KiB")
-
-    def on_headers_complete(self) -> None:
-        handler = self.handler
-        if self.ended or handler is None:
-            self.excess = True
-            return
-        self.status = self.parser.get_status_code()
-        if self.status < 100:
-            raise ValueError("a status below 100")
-        if self.status < 200:
-            if self.status != 101:
-                handler.informational(self)
-            return
-        self.headed = True
-        self.body = response_body(self.status, self.to_head, self.fields)
-        if self.body == INVALID or self.status > 599:
-            raise ValueError("a head whose body or status cannot be known")
-        self.reusable = (
-            (not self.fields.close and (self.parser.get_http_version() == "1.1"))
-            if self.to_head
-            else self.parser.should_keep_alive()
-        )
-        handler.response_head(self)
-        if self.to_head:
-            self.ended = True  # the parser does not know that no body follows
-        elif self.body != NO_BODY and self.handler is not None:
-            self.fields = Fields()  # of the trailer section
-
-    def on_body(self, data: bytes) -> None:
-        handler = self.handler
-        if self.ended or handler is None:
-            self.excess = True
-        elif not self.headed:
-            raise ValueError("a 1xx with a body")
-        else:
-            self.unframed = 0
-            handler.response_data(data)
-
-    def on_message_complete(self) -> None:
-        if self.headed:
-            self.ended = True
-            if self.behind:
-                self._finish()
-
     # -- ends
 
     def _finish(self) -> int:
-        """The response is complete: say so, when the parser has come back."""
+        """The response is complete."""
         handler = self.handler
         self.handler = None
         self.deadline = 0.0
-        if self.excess or self.body == UNTIL_CLOSE:
-            self.reusable = False
-        if self.to_head and not self.scanned:
-            self.parser = None  # it waits for a body
         if handler is not None:
             handler.response_end(self)
         return 0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import time
 import uuid
+from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
 
-from fastmirror._core import chunk_head, write_request, write_response, write_trailers
+from fastmirror._core import chunk_head, write_reply, write_request, write_response, write_trailers
 
 from .building import fields
 
@@ -46,9 +49,9 @@ def requested(*pairs, host=b"h", forwarded=None, request_id=False, upgrade=None,
 
 
 def lines(head: bytes) -> list[bytes]:
-    """The lines of a head, which ends as a head does."""
+    """The lines of a head, which ends as a head does; but for the Date that is written."""
     assert head.endswith(b"\r\n\r\n")
-    return head[:-4].split(b"\r\n")
+    return [line for line in head[:-4].split(b"\r\n") if not line.startswith(b"date: ")]
 
 
 def written(*pairs, **options) -> list[bytes]:
@@ -269,8 +272,8 @@ def test_a_head_of_any_size(size):
     ],
 )
 def test_a_status_line(status, reason, line):
-    head = write_response(status, reason, fields(), True, False, None)
-    assert head == line + b"\r\n\r\n"
+    head = write_response(status, reason, fields((b"Date", b"then")), True, False, None)
+    assert head == line + b"\r\nDate: then\r\n\r\n"
 
 
 def test_a_response_without_length():
@@ -325,6 +328,11 @@ def test_trailers():
         b"X-Forwarded-For",
         b"X-Request-Id",
         b"X-Fastmirror-Copy",
+        b"Authorization",
+        b"Set-Cookie",
+        b"content-type",
+        b"DATE",
+        b"Max-Forwards",
     ],
     ids=bytes.decode,
 )
@@ -336,3 +344,47 @@ def test_what_may_not_be_a_trailer(name):
 @pytest.mark.parametrize("size", [0, 1, 9, 10, 255, 256, 65536, 2**31, 2**62])
 def test_chunk_head(size):
     assert chunk_head(size) == b"%x\r\n" % size
+
+
+# ---- Date, Max-Forwards, the proxy's own answers
+
+
+def test_a_date_is_added_where_there_is_none():
+    began = int(time.time())
+    head = write_response(200, b"OK", fields((b"X-A", b"1")), True, False, None)
+    (date,) = re.findall(rb"\r\ndate: ([^\r]*)\r\n", head)
+    assert began <= parsedate_to_datetime(date.decode()).timestamp() <= time.time()
+    again = formatdate(parsedate_to_datetime(date.decode()).timestamp(), usegmt=True)
+    assert again.encode() == date
+    there = write_response(200, b"OK", fields((b"DATE", b"then")), True, False, None)
+    assert there == b"HTTP/1.1 200 OK\r\nDATE: then\r\n\r\n"
+    assert b"date" not in write_response(103, b"Early Hints", fields(), False, False, None)
+
+
+@pytest.mark.parametrize(
+    ("method", "value", "found"),
+    [
+        (b"OPTIONS", b"3", [b"max-forwards: 2"]),
+        (b"TRACE", b"1", [b"max-forwards: 0"]),
+        (b"GET", b"3", [b"Max-Forwards: 3"]),
+        (b"OPTIONS", b"x", [b"Max-Forwards: x"]),
+        (b"OPTIONS", b"-1", [b"Max-Forwards: -1"]),
+    ],
+)
+def test_max_forwards(method, value, found):
+    assert written((b"Max-Forwards", value), method=method) == found
+
+
+@pytest.mark.parametrize("to_head", [False, True])
+def test_an_answer_of_the_proxy_itself(to_head):
+    answer = write_reply(404, b"No", b"text/plain", b"x-a: 1\r\n", b"close", b"text", to_head)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert body == (b"" if to_head else b"text")
+    assert lines(head + b"\r\n\r\n") == [
+        b"HTTP/1.1 404 No",
+        b"server: fastmirror",
+        b"content-type: text/plain",
+        b"x-a: 1",
+        b"content-length: 4",
+        b"connection: close",
+    ]

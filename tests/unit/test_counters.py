@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmirror import counts
-from fastmirror._core import DURATION_BUCKETS, Counters
+from fastmirror._counters import DURATION_BUCKETS, Counters
 from fastmirror.counts import SharedCounts, SlotMap
 from fastmirror.rules.load import RulesError
 from fastmirror.runtime import declare_slots

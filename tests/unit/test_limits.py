@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmirror._core import Counters
+from fastmirror._counters import Counters
 
 from .building import uncompiled
 

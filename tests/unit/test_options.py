@@ -36,13 +36,19 @@ GOOD = [
     ("max_uri_bytes", "256", 256),
     ("max_body_bytes", "1MiB", 1 << 20),
     ("max_body_bytes", "0", 0),
+    ("max_connections", "1000", 1000),
+    ("max_connections", "0", 0),
     ("idle_timeout", "1m", 60.0),
+    ("request_timeout", "1m", 60.0),
+    ("request_timeout", "0", 0.0),
     ("request_head_timeout", "10", 10.0),
     ("connect_timeout", "250ms", 0.25),
     ("upstream_idle_timeout", "2m", 120.0),
     ("x_forwarded_for", "off", False),
     ("x_forwarded_for", "on", True),
     ("x_request_id", "off", False),
+    ("allow_connect", "on", True),
+    ("allow_trace", "on", True),
 ]
 BAD = [
     ("listen", "15001"),
@@ -72,12 +78,16 @@ BAD = [
     ("max_headers", "10001"),
     ("max_uri_bytes", "255"),
     ("max_body_bytes", "-1"),
+    ("max_connections", "-1"),
     ("idle_timeout", "0"),
+    ("request_timeout", "-1"),
     ("request_head_timeout", "0s"),
     ("connect_timeout", "inf"),
     ("upstream_idle_timeout", "nan"),
     ("x_forwarded_for", "yes"),
     ("x_request_id", "true"),
+    ("allow_connect", "yes"),
+    ("allow_trace", "1"),
 ]
 ENOUGH = {"FASTMIRROR_LISTEN": ":1", "FASTMIRROR_RULES": "r"}
 

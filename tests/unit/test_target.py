@@ -6,7 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastmirror.http1.target import normal_host, resolve_dots, split_absolute, split_port
+from fastmirror.http1.target import (
+    normal_host,
+    normal_target,
+    resolve_dots,
+    split_absolute,
+    split_port,
+)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +31,42 @@ from fastmirror.http1.target import normal_host, resolve_dots, split_absolute, s
     ],
 )
 def test_absolute_form(target, authority, origin):
-    assert split_absolute(target) == (authority, origin)
+    assert normal_target(b"GET", target, b"other") == (authority, origin)
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "found"),
+    [
+        (b"OPTIONS", b"*", (b"h", b"*")),
+        (b"OPTIONS", b"http://a", (b"a", b"*")),
+        (b"OPTIONS", b"http://a:1", (b"a:1", b"*")),
+        (b"OPTIONS", b"http://a/", (b"a", b"/")),
+        (b"OPTIONS", b"http://a?q", (b"a", b"/?q")),
+        (b"GET", b"/a/../b", (b"h", b"/b")),
+        (b"CONNECT", b"a:443", (b"a:443", b"/")),
+        (b"CONNECT", b"[::1]:443", (b"[::1]:443", b"/")),
+    ],
+)
+def test_other_forms(method, target, found):
+    assert normal_target(method, target, b"h") == found
+
+
+@pytest.mark.parametrize(
+    ("method", "target"),
+    [
+        (b"GET", b"*"),
+        (b"GET", b"/#a"),
+        (b"GET", b"http://a/#b"),
+        (b"CONNECT", b"a"),
+        (b"CONNECT", b"a:"),
+        (b"CONNECT", b"/"),
+        (b"CONNECT", b"http://a:1/"),
+        (b"GET", b"a:443"),
+    ],
+)
+def test_forms_that_mean_nothing(method, target):
+    with pytest.raises(ValueError, match=r"target|Host|asked"):
+        normal_target(method, target, b"h")
 
 
 @pytest.mark.parametrize(
