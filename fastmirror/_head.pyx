@@ -1,8 +1,8 @@
 """Reading heads: what a message's fields mean to a proxy, and a scanner for plain heads.
 
 Invariants: ``scan_request`` and ``scan_response`` take a head only where there is one way to read
-it (the grammar of RFC 9112 without its tolerances, no transfer coding, no upgrade, one length at
-most), and then read it as the parser would; of everything else they take nothing, and the parser
+it (the grammar of RFC 9112 without its tolerances, one length or "chunked" at most, no upgrade),
+and then read it as the parser would; of everything else they take nothing, and the parser
 decides. A Fields keeps alive what its fields lie in.
 """
 
@@ -473,12 +473,26 @@ cdef class Fields:
     cdef bint _is_plain(self, FieldKind kind, const char* value, Py_ssize_t length) noexcept:
         """Whether the field leaves no doubt about the message's framing and its connection."""
         if kind == CONTENT_LENGTH:
-            return self.content_length == -1 and _digits(value, length) >= 0
+            return (
+                self.content_length == -1
+                and not self.transfer_encoding
+                and _digits(value, length) >= 0
+            )
+        if kind == TRANSFER_ENCODING:
+            return (
+                not self.transfer_encoding
+                and self.content_length == -1
+                and length == 7
+                and same_name(value, b"chunked", 7)
+            )
         if kind == CONNECTION:
-            return length == 10 and same_name(value, b"keep-alive", 10)
+            return (
+                length == 10 and same_name(value, b"keep-alive", 10)
+                or length == 5 and same_name(value, b"close", 5)
+            )
         if kind == HOST:
             return self.hosts == 0
-        return kind != TRANSFER_ENCODING and kind != UPGRADE and kind != PROXY_CONNECTION
+        return kind != UPGRADE and kind != PROXY_CONNECTION
 
     cdef int _hold(self, bytes data, Py_ssize_t start, Py_ssize_t end) except -1:
         """Keep the text of the fields: all that was read, or a copy where that is much more."""

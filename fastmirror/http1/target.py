@@ -50,6 +50,8 @@ def normal_target(method: bytes, target: bytes, host: bytes) -> tuple[bytes, byt
     if target.find(b"#") >= 0:
         raise ValueError("the request target has a fragment")
     if not target.startswith(b"/"):
+        if host:
+            normal_host(host)  # ignored, and yet it has to be valid (section 3.2)
         host, rest = split_absolute(target)
         if not rest and method == b"OPTIONS":
             return host, b"*"  # section 3.2.4

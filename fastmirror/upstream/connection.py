@@ -282,7 +282,7 @@ class UpstreamConnection(Timed):
         self.status = fields.status
         self.reason = fields.reason
         self.body = body
-        self.reusable = True
+        self.reusable = not fields.close
         return end
 
     def _headed(self, handler: ResponseHandler, at: int) -> int:
