@@ -41,7 +41,7 @@ def write_response(
 def write_reply(
     status: int,
     reason: bytes,
-    kind: bytes,
+    kind: bytes | None,
     more: bytes,
     connection: bytes | None,
     text: bytes,

@@ -308,7 +308,7 @@ cpdef bytes write_response(
 cpdef bytes write_reply(
     int status, bytes reason, bytes kind, bytes more, bytes connection, bytes text, bint to_head
 ):
-    """An answer of the proxy's own, whole. ``kind``: its media type; ``more``: field lines."""
+    """An answer of the proxy's own. ``kind``: its media type, or None; ``more``: field lines."""
     _begin()
     _put(b"HTTP/1.1 ", 9)
     _put_number(status)
@@ -316,17 +316,20 @@ cpdef bytes write_reply(
     _put_bytes(reason)
     _put(b"\r\n", 2)
     _put_date()
-    _put(b"server: fastmirror\r\ncontent-type: ", 34)
-    _put_bytes(kind)
-    _put(b"\r\n", 2)
+    _put(b"server: fastmirror\r\n", 20)
+    if kind is not None:
+        _put(b"content-type: ", 14)
+        _put_bytes(kind)
+        _put(b"\r\n", 2)
     _put_bytes(more)
-    _put_length(PyBytes_GET_SIZE(text))
+    if status != 204 and status != 304:
+        _put_length(PyBytes_GET_SIZE(text))
     if connection is not None:
         _put(b"connection: ", 12)
         _put_bytes(connection)
         _put(b"\r\n", 2)
     _put(b"\r\n", 2)
-    if not to_head:
+    if not to_head and status != 204 and status != 304:
         _put_bytes(text)
     return PyBytes_FromStringAndSize(_scratch, _used)
 

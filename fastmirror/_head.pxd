@@ -78,6 +78,7 @@ cdef class Fields:
     cdef Py_ssize_t scan_request(self, bytes data, Py_ssize_t at) except -1
     cdef Py_ssize_t scan_response(self, bytes data, Py_ssize_t at) except -1
     cdef bint scan_trailers(self, bytes section) except -1
+    cpdef Fields edited(self, frozenset removed, list added)
     cpdef bytes get(self, bytes name)
 
     cdef Py_ssize_t _scan(self, const char* text, Py_ssize_t at, Py_ssize_t end) except -1

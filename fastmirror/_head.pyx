@@ -506,6 +506,23 @@ cdef class Fields:
         self.text = PyBytes_AS_STRING(data)
         return 0
 
+    cpdef Fields edited(self, frozenset removed, list added):
+        """Others: without those whose names, in lower case, are removed; with the added ones, name
+        and value in turn, behind."""
+        cdef Fields found = Fields.__new__(Fields)
+        cdef Py_ssize_t i
+        cdef Field* field
+        cdef bytes name
+        for i in range(self.count):
+            field = &self.list[i]
+            name = PyBytes_FromStringAndSize(self.text + field.name, field.name_length)
+            if name.lower() not in removed:
+                found.append(
+                    name, PyBytes_FromStringAndSize(self.text + field.value, field.value_length))
+        for i in range(0, len(added), 2):
+            found.append(<bytes?>added[i], <bytes?>added[i + 1])
+        return found
+
     # -- asked
 
     cpdef bytes get(self, bytes name):

@@ -26,6 +26,7 @@ DROP_REASONS = (
     "client_abort",
     "no_endpoint",
     "breaker",
+    "not_routed",
 )
 (
     QUEUE_FULL,
@@ -39,6 +40,7 @@ DROP_REASONS = (
     CLIENT_ABORT,
     NO_ENDPOINT,
     BREAKER,
+    NOT_ROUTED,
 ) = range(len(DROP_REASONS))
 FAILURE_KINDS = ("connect", "timeout", "reset", "protocol", "slow", "client_abort", "shutdown")
 (

@@ -25,11 +25,10 @@ from fastmirror.counts import (
 from fastmirror.mirror.control import MirrorControl
 from fastmirror.mirror.mirror import Mirror
 from fastmirror.options import Options
-from fastmirror.proxy.context import ProxyContext, RouteAction
+from fastmirror.proxy.context import ProxyContext, RouteAction, Target
+from fastmirror.rules.model import Destination, Route, Rules, Service
 from fastmirror.rules.model import Mirror as MirrorSpec
-from fastmirror.rules.model import Route, Rules, Service
 from fastmirror.rules.table import RouteTable, default_route_name
-from fastmirror.rules.units import seconds, size
 from fastmirror.rules.validate import mirror_name
 from fastmirror.timers import Wheel
 from fastmirror.upstream.registry import ClusterSet, Registry
@@ -135,25 +134,29 @@ class Runtime:
                     self.options.workers,
                 )
             mirrors[key] = (spec, service, mirror)
+        targets = [
+            Target(
+                primaries.get(to.service, to.subset) if to.service is not None else None,
+                to.weight,
+                to,
+                route,
+            )
+            for to in route.to
+        ]
         return RouteAction(
-            route.name,
-            [(primaries.get(to.service, to.subset), to.weight) for to in route.to],
+            route,
+            targets,
             [mirrors[(route.name, mirror_name(spec))][2] for spec in route.mirrors],
             RouteCounts(self.counters, self.slots, route.name),
-            seconds(route.timeout) if route.timeout is not None else 0.0,
-            size(route.max_body) if route.max_body is not None else -1,
         )
 
     def _default_action(self, service: Service, primaries: ClusterSet) -> RouteAction:
         name = default_route_name(service.name)
-        return RouteAction(
-            name,
-            [(primaries.get(service.name, None), 1)],
-            [],
-            RouteCounts(self.counters, self.slots, name),
-            0.0,
-            -1,
-        )
+        to = Destination(service=service.name)
+        route = Route(name=name, to=[to])
+        target = Target(primaries.get(service.name, None), 1, to, route)
+        counts = RouteCounts(self.counters, self.slots, name)
+        return RouteAction(route, [target], [], counts)
 
     async def resolved(self, timeout: float) -> None:
         """Wait until every name was asked for once, at most so long."""

@@ -69,15 +69,21 @@ def default_of(field: msgspec.structs.FieldInfo) -> str:
     return written(value)
 
 
+def says_something(value: object) -> bool:
+    return written(value) not in ("{}", "[]", "absent: ")
+
+
 def written(value: object) -> str:
     if value is None:
         return "absent: "
     if isinstance(value, msgspec.Struct):
         pairs = [(name, getattr(value, name)) for name in value.__struct_fields__]
+        if not any(says_something(v) for _, v in pairs):
+            return "{}"
         return "{" + ", ".join(f"{n}: {quoted(v)}" for n, v in pairs if v is not None) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(map(quoted, value)) + "]"
-    return value if isinstance(value, str) else str(value).lower()
+    return (value or '""') if isinstance(value, str) else str(value).lower()
 
 
 def quoted(value: object) -> str:

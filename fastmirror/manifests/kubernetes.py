@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fastmirror.manifests.addresses import read_address, service_host
+from fastmirror.manifests.addresses import is_host, read_address, service_host
 from fastmirror.manifests.catalog import Catalog
 from fastmirror.manifests.fields import Field
 from fastmirror.manifests.hosts import Host, Labels, Port, Workload
@@ -98,7 +98,7 @@ def _endpoint_slice(resource: Resource, catalog: Catalog, pods: Pods) -> None:
     root = resource.root.knows(*_TOP, "addressType", "endpoints", "ports")
     labels = root["metadata"]["labels"]
     service = labels.labels().get(_SERVICE_OF_SLICE)
-    if service is None:
+    if service is None or not is_host(service):
         labels[_SERVICE_OF_SLICE].expected("the name of the slice's service")
         return
     ports = _ports(root["ports"])

@@ -8,18 +8,30 @@ from fastmirror.timers cimport Wheel
 from fastmirror.upstream.cluster cimport Cluster
 
 
+cdef class Target:
+    cdef readonly Cluster cluster       # None: `status` is answered
+    cdef readonly unsigned long long weight
+    cdef readonly int status
+    cdef readonly object request        # HeaderEdit
+    cdef readonly object response
+    cdef readonly bytes host            # None: the request's
+    cdef readonly object path           # PathEdit
+    cdef readonly bint edits            # the request is changed by any of them
+    cdef readonly bint edits_response
+
+
 cdef class RouteAction:
     cdef readonly str name
-    cdef readonly list clusters         # of Cluster
-    cdef readonly list weights          # of int, beside it
-    cdef readonly long total
+    cdef readonly list targets          # of Target
+    cdef readonly unsigned long long total
     cdef readonly list mirrors          # of Mirror
     cdef readonly RouteCounts counts
     cdef readonly double timeout        # seconds; 0: none
     cdef readonly long long max_body    # -1: what the context says
+    cdef readonly object own            # OwnAnswer; None: requests are sent on
 
-    @cython.locals(point="unsigned long long", weight="unsigned long long", index=Py_ssize_t)
-    cdef Cluster pick(self)
+    @cython.locals(point="unsigned long long", index=Py_ssize_t, target=Target)
+    cdef Target pick(self)
 
 
 cdef class ProxyContext:
@@ -46,4 +58,4 @@ cdef class ProxyContext:
     cdef readonly bint allow_trace
 
 
-cdef Cluster cluster_at(list clusters, Py_ssize_t index)
+cdef Target target_at(list targets, Py_ssize_t index)

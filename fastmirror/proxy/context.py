@@ -9,47 +9,69 @@ from fastmirror.counts import RouteCounts, WorkerCounts
 from fastmirror.mirror.mirror import Mirror
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog
+from fastmirror.proxy.edit import HeaderEdit, OwnAnswer, PathEdit
+from fastmirror.rules.model import Destination, Route
 from fastmirror.rules.table import RouteTable
+from fastmirror.rules.units import seconds, size
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Cluster
 
 
+class Target:
+    """One of a route's destinations, or, without a cluster, the status that is answered instead."""
+
+    def __init__(
+        self, cluster: Cluster | None, weight: int, spec: Destination, route: Route
+    ) -> None:
+        self.cluster = cluster
+        self.weight = weight
+        self.status = spec.status or 0
+        self.request = HeaderEdit(spec.headers.request, route.headers.request)
+        self.response = HeaderEdit(spec.headers.response, route.headers.response)
+        own = route.rewrite.host
+        self.host = own.encode() if own is not None else self.request.host
+        self.path = PathEdit(route.rewrite)
+        self.edits = bool(self.request) or self.host is not None or bool(self.path)
+        self.edits_response = bool(self.response)
+
+
 class RouteAction:
-    """Where a route's requests go, and what copies them."""
+    """Where a route's requests go, and what copies them; or what is answered to them."""
 
     def __init__(
         self,
-        name: str,
-        destinations: list[tuple[Cluster, int]],
+        route: Route,
+        targets: list[Target],
         mirrors: list[Mirror],
         counts: RouteCounts,
-        timeout: float,
-        max_body: int,
     ) -> None:
-        self.name = name
-        self.clusters = [cluster for cluster, weight in destinations if weight > 0]
-        self.weights = [weight for _, weight in destinations if weight > 0]
-        self.total = sum(self.weights)
+        self.name = route.name
+        self.targets = [target for target in targets if target.weight > 0]
+        self.total = sum(target.weight for target in self.targets)
         self.mirrors = mirrors
         self.counts = counts
-        self.timeout = timeout
-        self.max_body = max_body
+        self.timeout = seconds(route.timeout) if route.timeout is not None else 0.0
+        self.max_body = size(route.max_body) if route.max_body is not None else -1
+        self.own: OwnAnswer | None = None
+        if route.redirect is not None or route.direct_response is not None:
+            self.own = OwnAnswer(route)
 
-    def pick(self) -> Cluster:
+    def pick(self) -> Target:
         """One of the destinations, by weight."""
-        if len(self.clusters) == 1:
-            return cluster_at(self.clusters, 0)
+        if len(self.targets) == 1:
+            return target_at(self.targets, 0)
         point = random64() % self.total
-        for index, weight in enumerate(self.weights):
-            if point < weight:
-                return cluster_at(self.clusters, index)
-            point -= weight
-        return cluster_at(self.clusters, 0)
+        for index in range(len(self.targets)):
+            target = target_at(self.targets, index)
+            if point < target.weight:
+                return target
+            point -= target.weight
+        return target_at(self.targets, 0)
 
 
-def cluster_at(clusters: list[Cluster], index: int) -> Cluster:
-    """``clusters[index]``, with a C type."""
-    return clusters[index]
+def target_at(targets: list[Target], index: int) -> Target:
+    """``targets[index]``, with a C type."""
+    return targets[index]
 
 
 class ProxyContext:

@@ -1,3 +1,5 @@
+cimport cython
+
 from fastmirror._core cimport (
     RequestHead,
     chunk_head,
@@ -9,7 +11,7 @@ from fastmirror._core cimport (
 from fastmirror._head cimport Fields
 from fastmirror.mirror.copy cimport Copy
 from fastmirror.mirror.mirror cimport Mirror
-from fastmirror.proxy.context cimport ProxyContext, RouteAction
+from fastmirror.proxy.context cimport ProxyContext, RouteAction, Target
 from fastmirror.rules.request cimport Request
 from fastmirror.rules.table cimport RouteEntry
 from fastmirror.timers cimport Timed
@@ -17,7 +19,7 @@ from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
 # Imported constants that are C integers here.
-cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, UPGRADED
+cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
 cdef int CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 
 
@@ -56,6 +58,9 @@ cdef class Exchange(ResponseHandler):
     cdef readonly RouteAction action
     cdef readonly Member member
     cdef Cluster cluster
+    cdef Target target                  # None: not routed yet
+    cdef bytes sent_host                # as the primary gets it
+    cdef object own                     # (media type, field lines, body) of the route's answer
     cdef RequestHead head
     cdef UpstreamConnection connection
     cdef bint connecting
@@ -85,7 +90,13 @@ cdef class Exchange(ResponseHandler):
         bint http10, int body, bytes upgrade) except -1
     cdef int refuse(self, int status, str flags, str text) except -1
     cdef int begin(self) except -1
+
+    @cython.locals(
+        request=Request, entry=RouteEntry, action=RouteAction, target=Target,
+        context=ProxyContext, fields=Fields, wanted=bytes, host=bytes, early=list)
     cdef int _route(self) except -1
+    cdef int _refuse_copies(self, RouteAction action, int reason) except -1
+    cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1
     cdef int _dispatch(self) except -1
     cdef int _open_copies(self, bytes early) except -1
     cdef int request_data(self, bytes data) except -1

@@ -18,13 +18,14 @@ from fastmirror._core import (
     write_trailers,
 )
 from fastmirror._head import Fields
-from fastmirror.counts import BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, UPGRADED
+from fastmirror.counts import BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from fastmirror.mirror.copy import Copy
 from fastmirror.mirror.mirror import Mirror
-from fastmirror.proxy.context import ProxyContext, RouteAction
-from fastmirror.proxy.reply import as_last, refusal
+from fastmirror.proxy.context import ProxyContext, RouteAction, Target
+from fastmirror.proxy.reply import as_last, own_answer, refusal
 from fastmirror.rules.request import Request
+from fastmirror.rules.table import RouteEntry
 from fastmirror.timers import Timed
 from fastmirror.upstream.cluster import Cluster, Member
 from fastmirror.upstream.connection import (
@@ -119,6 +120,9 @@ class Exchange(ResponseHandler):
         self.action: RouteAction | None = None
         self.member: Member | None = None
         self.cluster: Cluster | None = None
+        self.target: Target | None = None
+        self.sent_host = host
+        self.own: tuple[bytes | None, bytes, bytes] | None = None
         self.head: RequestHead | None = None
         self.connection: UpstreamConnection | None = None
         self.connecting = False
@@ -168,31 +172,62 @@ class Exchange(ResponseHandler):
             return self._reply(404, "NR", "no route for this host and path")
         action = action_of(entry.action)
         self.action = action
-        self.cluster = action.pick()
+        if action.own is not None:
+            return self._answer_by_rule(action, entry)
+        target = action.pick()
+        self.target = target
+        if target.cluster is None:
+            self._refuse_copies(action, NOT_ROUTED)
+            return self._reply(target.status, "NR", "the route's backend is no valid one")
+        self.cluster = target.cluster
         self.member = self.cluster.pick(request)
         if self.member is None:
-            for mirror in action.mirrors:
-                refuse_copy(mirror, request, NO_ENDPOINT)
+            self._refuse_copies(action, NO_ENDPOINT)
             return self._reply(503, "UH", "no usable endpoint")
         context = self.client.context
         if 0 <= action.max_body < self.fields.content_length:
-            for mirror in action.mirrors:
-                refuse_copy(mirror, request, BODY_TOO_LARGE)
+            self._refuse_copies(action, BODY_TOO_LARGE)
             return self._reply(413, "-", "the body is too large")
+        fields, wanted, host = self.fields, request.target, self.host
+        if target.edits:
+            fields = target.request.apply(fields)
+            if target.path:
+                wanted = target.path.apply(request, entry.matched(request))
+            if target.host is not None:
+                host = target.host
+        self.sent_host = host
         self.head = write_request(
             self.method,
-            request.target,
-            self.fields,
-            self.host,
+            wanted,
+            fields,
+            host,
             request.source_ip if context.forwarded_for and request.source_ip else None,
             context.request_id,
             self.upgrade,
         )
+        self.fields.request_id = fields.request_id
         early = self.waiting  # of a pipelined request's body, which came before its turn
         self._dispatch()
         if action.mirrors:
             self._open_copies(b"".join(early) if early else None)
         return 0
+
+    def _refuse_copies(self, action: RouteAction, reason: int) -> int:
+        """Count what would have been copied."""
+        assert self.request is not None
+        for mirror in action.mirrors:
+            refuse_copy(mirror, self.request, reason)
+        return 0
+
+    def _answer_by_rule(self, action: RouteAction, entry: RouteEntry) -> int:
+        """A redirect or a direct response."""
+        request = self.request
+        own = action.own
+        assert request is not None and own is not None
+        self._refuse_copies(action, NOT_ROUTED)
+        lines = own.fields(request, self.host, entry.matched(request))
+        self.own = (own.kind, lines, own.body)
+        return self._reply(own.status, "-", "redirect" if own.redirect else "direct_response")
 
     def _dispatch(self) -> int:
         """Send to the endpoint that was picked."""
@@ -410,10 +445,13 @@ class Exchange(ResponseHandler):
         if self.http10 and (body == CHUNKED or body == UNTIL_CLOSE):
             self.keep_alive = False
         option = self._option()
+        fields = connection.fields
+        if self.target is not None and self.target.edits_response:
+            fields = self.target.response.apply(fields)
         with_length = body == LENGTH or (body == NO_BODY and self.status != 204)
         return self.client.send_later(
             write_response(
-                self.status, connection.reason, connection.fields, with_length, self.chunked, option
+                self.status, connection.reason, fields, with_length, self.chunked, option
             )
         )
 
@@ -553,7 +591,10 @@ class Exchange(ResponseHandler):
     def _send_reply(self) -> int:
         if self.client.context.draining:
             self.keep_alive = False
-        answer = refusal(self.refusal, self.refusal_text, self.method, self._option())
+        if self.own is not None:
+            answer = own_answer(self.refusal, *self.own, self.method, self._option())
+        else:
+            answer = refusal(self.refusal, self.refusal_text, self.method, self._option())
         return self._answer(self.refusal, answer)
 
     def _option(self) -> bytes | None:
@@ -647,5 +688,5 @@ def open_copy(mirror: Mirror, exchange: Exchange) -> Copy | None:
     if exchange.body != NO_BODY:
         length = -1 if exchange.body == CHUNKED else exchange.fields.content_length
     return mirror.open(
-        exchange.request, exchange.head, exchange.host, length, exchange.upgrade is not None
+        exchange.request, exchange.head, exchange.sent_host, length, exchange.upgrade is not None
     )

@@ -4,6 +4,8 @@ what was wrong, or what was asked for, and tells nobody's secrets.
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from fastmirror._core import write_reply
 from fastmirror._head import Fields
 
@@ -22,6 +24,7 @@ REASONS = {
     504: b"Gateway Timeout",
     505: b"HTTP Version Not Supported",
 }
+_PHRASES = {status.value: status.phrase.encode() for status in HTTPStatus}
 # RFC 9110 section 15.5.6 wants a list with a 405.
 _ALLOW = b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
 # RFC 9110 section 9.3.8: TRACE repeats nothing that would disclose something.
@@ -32,8 +35,15 @@ def refusal(status: int, text: str, method: bytes, option: bytes | None) -> byte
     """An error; ``option``: of the Connection field, if there shall be one."""
     more = _ALLOW if status == 405 else b""
     body = f"{text}\n".encode(errors="replace")
-    to_head = method == b"HEAD"
-    return write_reply(status, REASONS[status], b"text/plain", more, option, body, to_head)
+    return own_answer(status, b"text/plain", more, body, method, option)
+
+
+def own_answer(
+    status: int, kind: bytes | None, more: bytes, body: bytes, method: bytes, option: bytes | None
+) -> bytes:
+    """What a route answers: its status, media type, field lines and body."""
+    reason = REASONS.get(status) or _PHRASES.get(status, b"")
+    return write_reply(status, reason, kind, more, option, body, method == b"HEAD")
 
 
 def as_last(method: bytes, target: bytes, fields: Fields, option: bytes | None) -> bytes:

@@ -2,15 +2,15 @@ from fastmirror.rules.request cimport Request
 
 
 cdef class Condition:
-    cdef int kind
-    cdef bytes text
+    cdef readonly int kind
+    cdef readonly bytes text
     cdef object pattern
 
     cdef bint holds(self, bytes value) except -1
 
 
 cdef class MatchBlock:
-    cdef Condition path
+    cdef readonly Condition path
     cdef Condition method
     cdef list headers           # [(name in lower case, Condition)]
     cdef list query             # [(name, Condition)]

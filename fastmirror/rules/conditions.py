@@ -34,6 +34,10 @@ class Condition:
         else:
             self.kind = ABSENT if present is False else PRESENT
 
+    def taken(self, path: bytes) -> int:
+        """How much of a path that it holds for it has looked at: what a prefix is rewritten for."""
+        return len(self.text) if self.kind in (PREFIX, ELEMENTS) else len(path)
+
     def holds(self, value: bytes | None) -> bool:
         """Whether a value, None where there is none, is as wanted."""
         if value is None:

@@ -22,6 +22,7 @@ Percent = Annotated[float, Meta(ge=0, le=100)]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
+Status = Annotated[int, Meta(ge=200, le=599)]
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -102,12 +103,67 @@ class Service(Model, frozen=True):
     subsets: dict[Name, dict[str, str]] = {}
 
 
-class Destination(Model, frozen=True):
-    """A service, or the endpoints of it whose labels hold all of the subset's."""
+class HeaderChange(Model, frozen=True):
+    """What is done to a head's fields: some are removed, then some set, then some added."""
 
-    service: Name
+    set: dict[Name, str] = {}  # instead of what is there; "" leaves an empty field
+    add: dict[Name, str] = {}  # beside what is there
+    remove: list[Name] = []
+
+
+class Headers(Model, frozen=True):
+    """Changes to the request, before it is forwarded and copied, and to the response."""
+
+    request: HeaderChange = HeaderChange()
+    response: HeaderChange = HeaderChange()
+
+
+class Destination(Model, frozen=True):
+    """A service, or the endpoints of it whose labels hold all of the subset's; or a ``status``
+    that is answered instead, for a share of the requests that can be sent nowhere.
+    """
+
+    service: Name | None = None
     subset: Name | None = None
     weight: Weight = 1
+    headers: Headers = Headers()  # before the route's own
+    status: Status | None = None
+
+
+class RegexRewrite(Model, frozen=True):
+    """Every part of the path that ``match`` finds is replaced; the substitution has its groups."""
+
+    match: str
+    substitution: str
+
+
+class Rewrite(Model, frozen=True):
+    """Another Host; and one of: another path, another ``prefix`` in the place of what the route's
+    match took of the path, a replacement in it. The query stays.
+    """
+
+    host: Name | None = None
+    path: str | None = None
+    prefix: str | None = None
+    regex: RegexRewrite | None = None
+
+
+class Redirect(Model, frozen=True):
+    """A ``Location``: of the request's own URL, but for what is given here."""
+
+    scheme: Literal["http", "https"] | None = None
+    host: Name | None = None
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    path: str | None = None  # the whole of it
+    prefix: str | None = None  # in the place of what the route's match took
+    status: Literal[301, 302, 303, 307, 308] = 301
+
+
+class DirectResponse(Model, frozen=True):
+    """An answer of the proxy's own."""
+
+    status: Status
+    body: str = ""
 
 
 class Fraction(Model, frozen=True):
@@ -165,9 +221,13 @@ class Route(Model, frozen=True):
     """The first route, in the document's order, whose hosts and match hold takes the request."""
 
     name: Name
-    to: Annotated[list[Destination], Meta(min_length=1)]
+    to: list[Destination] = []  # required, unless it redirects or answers itself
     hosts: list[Name] = field(default_factory=lambda: ["*"])
     match: list[Match] = []
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+    rewrite: Rewrite = Rewrite()
+    headers: Headers = Headers()
     mirrors: list[Mirror] = []
     timeout: Duration | None = None  # absent: none, as in Istio
     max_body: Size | None = None  # absent: what --max-body-bytes says

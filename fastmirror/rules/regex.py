@@ -9,6 +9,8 @@ import re._constants as sre  # type: ignore[import-not-found]
 import re._parser as sre_parser  # type: ignore[import-not-found]
 from typing import Any
 
+from fastmirror.rules.model import RegexRewrite
+
 _REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT)
 _REFUSED = {
     sre.GROUPREF: "back-references are",
@@ -22,14 +24,19 @@ _MOST_REPEATS = 3
 _MOST_CHOICES = 16
 # Backtracking through k repeats takes up to n^k steps: longer values do not match.
 _LONGEST = (1 << 20, 1 << 20, 4096, 512)
+# A search begins at each place anew, which is one power more: longer values stay as they are.
+_LONGEST_REPLACED = (1 << 20, 1024, 128, 64)
 
 
 class Pattern:
-    """A pattern for the whole of a value."""
+    """A pattern for the whole of a value, or for parts of it (``replace``)."""
 
-    def __init__(self, pattern: re.Pattern[bytes], longest: int) -> None:
+    def __init__(self, pattern: re.Pattern[bytes], repeats: int) -> None:
         self.fullmatch = pattern.fullmatch
-        self.longest = longest
+        self.longest = _LONGEST[repeats]
+        self.replace = pattern.sub
+        self.longest_replaced = _LONGEST_REPLACED[repeats]
+        self.groups = pattern.groups
 
 
 class _Shape:
@@ -84,4 +91,41 @@ def compile_regex(text: str) -> Pattern:
         raise ValueError(
             f"at most {_MOST_REPEATS} repeats and {_MOST_CHOICES} choices are supported"
         )
-    return Pattern(pattern, _LONGEST[shape.repeats])
+    return Pattern(pattern, shape.repeats)
+
+
+def check_template(rewrite: RegexRewrite) -> None:
+    """Whether a substitution names groups that its pattern has.
+
+    Raises ValueError.
+    """
+    try:
+        groups = re.compile(rewrite.match.encode()).groups
+    except re.error:
+        return  # said of the pattern
+    template(rewrite.substitution, groups)
+
+
+def template(substitution: str, groups: int) -> bytes:
+    """RE2's form of a substitution as Python's: behind a backslash is a group's digit, or another.
+
+    Raises ValueError.
+    """
+    found = b""
+    at = 0
+    text = substitution.encode()
+    while at < len(text):
+        octet = text[at : at + 1]
+        if octet != b"\\":
+            found += octet
+            at += 1
+            continue
+        behind = text[at + 1 : at + 2]
+        if behind == b"\\":
+            found += b"\\\\"
+        elif behind.isdigit() and int(behind) <= groups:
+            found += b"\\g<" + behind + b">"
+        else:
+            raise ValueError(f"expected \\0 to \\{groups}, or \\\\, behind a backslash")
+        at += 2
+    return found

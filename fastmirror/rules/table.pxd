@@ -5,9 +5,11 @@ from fastmirror.rules.request cimport Request
 cdef class RouteEntry:
     cdef readonly long index            # its place in the document
     cdef readonly str name
-    cdef readonly list blocks           # [MatchBlock]; empty: every request
+    cdef readonly list all_blocks       # [MatchBlock]
+    cdef readonly list blocks           # the same; empty: every request
     cdef public object action           # whoever serves the route puts it here
 
+    cpdef MatchBlock matched(self, Request request)
     cdef bint holds(self, Request request) except -1
 
 

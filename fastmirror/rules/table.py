@@ -22,8 +22,16 @@ class RouteEntry:
     def __init__(self, index: int, name: str, blocks: list[MatchBlock]) -> None:
         self.index = index
         self.name = name
+        self.all_blocks = blocks
         self.blocks = [] if any(block.always() for block in blocks) else blocks
         self.action: object = None
+
+    def matched(self, request: Request) -> MatchBlock | None:
+        """The block that took a request; None: there is none to hold."""
+        for block in self.all_blocks:
+            if block_holds(block, request):
+                return block
+        return None
 
     def holds(self, request: Request) -> bool:
         """Whether one of its blocks matches."""

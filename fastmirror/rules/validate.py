@@ -13,20 +13,39 @@ from fastmirror.rules.address import parse_address, parse_host, parse_host_patte
 from fastmirror.rules.model import (
     Destination,
     HashBalance,
+    HeaderChange,
+    Headers,
     HostPolicy,
     Key,
     Match,
     Mirror,
+    Rewrite,
     Route,
     Rules,
     Service,
     StringMatch,
 )
-from fastmirror.rules.regex import compile_regex
+from fastmirror.rules.regex import check_template, compile_regex
 from fastmirror.rules.units import seconds, size
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 section 5.6.2
 _NAME = re.compile(r"[\x21-\x7e]+( [\x21-\x7e]+)*")
+_PATH = re.compile(r"[\x21\x24-\x3e\x40-\x7e\x22]*")  # no space, #, ?
+_VALUE = re.compile(r"[\t\x20-\x7e\u0080-\U0010ffff]*")
+# They frame a message or are between two neighbours: the proxy's own to write.
+_NOT_FOR_RULES = frozenset(
+    (
+        "connection",
+        "content-length",
+        "expect",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-fastmirror-copy",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -117,10 +136,7 @@ class _Validator:
             self._try(parse_host_pattern, host, f"{path}.hosts[{index}]")
         for index, match in enumerate(route.match):
             self._match(match, f"{path}.match[{index}]")
-        for index, destination in enumerate(route.to):
-            self._target(destination, f"{path}.to[{index}]")
-        if sum(destination.weight for destination in route.to) == 0:
-            self._add(f"{path}.to", "expected weights that do not add up to 0")
+        self._actions(route, path)
         if route.timeout is not None:
             self._try(seconds, route.timeout, f"{path}.timeout")
         if route.max_body is not None:
@@ -140,8 +156,78 @@ class _Validator:
             names.add(name)
             self._mirror(mirror, f"{path}.mirrors[{index}]")
 
+    def _actions(self, route: Route, path: str) -> None:
+        given = [name for name in ("redirect", "direct_response") if getattr(route, name)]
+        if route.to:
+            given.append("to")
+        if len(given) != 1:
+            found = " and ".join(given) or "none"
+            self._add(f"{path}.to", f"expected one of to, redirect, direct_response, got {found}")
+        for index, destination in enumerate(route.to):
+            at = f"{path}.to[{index}]"
+            if (destination.service is None) == (destination.status is None):
+                self._add(f"{at}.service", "expected a service, or a status instead")
+            elif destination.service is not None:
+                self._target(destination, at)
+            self._headers(destination.headers, f"{at}.headers")
+        if route.to and sum(destination.weight for destination in route.to) == 0:
+            self._add(f"{path}.to", "expected weights that do not add up to 0")
+        self._headers(route.headers, f"{path}.headers")
+        self._rewrite(route.rewrite, f"{path}.rewrite")
+        if route.redirect is not None:
+            redirect = route.redirect
+            self._one_path(
+                ("path", redirect.path), ("prefix", redirect.prefix), at=path + ".redirect"
+            )
+            if redirect.host is not None:
+                self._try(parse_host, redirect.host, f"{path}.redirect.host")
+
+    def _rewrite(self, rewrite: Rewrite, path: str) -> None:
+        self._one_path(("path", rewrite.path), ("prefix", rewrite.prefix), at=path)
+        if rewrite.host is not None:
+            self._try(parse_host, rewrite.host, f"{path}.host")
+        if rewrite.regex is not None:
+            if rewrite.path is not None or rewrite.prefix is not None:
+                self._add(f"{path}.regex", "expected one of path, prefix, regex")
+            self._try(compile_regex, rewrite.regex.match, f"{path}.regex.match")
+            self._try(check_template, rewrite.regex, f"{path}.regex.substitution")
+
+    def _one_path(self, *given: tuple[str, str | None], at: str) -> None:
+        found = [(name, value) for name, value in given if value is not None]
+        if len(found) > 1:
+            self._add(f"{at}.prefix", "expected path or prefix, got both")
+        for name, value in found:
+            if value and not value.startswith("/"):
+                self._add(f"{at}.{name}", f'expected a path from "/", got {value!r}')
+            elif not _PATH.fullmatch(value):
+                self._add(f"{at}.{name}", f"expected a path of printable ASCII, got {value!r}")
+
+    def _headers(self, headers: Headers, path: str) -> None:
+        for side in ("request", "response"):
+            change: HeaderChange = getattr(headers, side)
+            for kind in ("set", "add"):
+                for name, value in getattr(change, kind).items():
+                    at = f"{path}.{side}.{kind}.{name}"
+                    self._header_name(name, at)
+                    if side == "request" and name.lower() == "host":
+                        if kind == "add":
+                            self._add(at, "expected set: a request has one Host")
+                        else:
+                            self._try(parse_host, value, at)
+                    elif _VALUE.fullmatch(value) is None:
+                        self._add(at, f"expected a value without control characters, got {value!r}")
+            for index, name in enumerate(change.remove):
+                self._header_name(name, f"{path}.{side}.remove[{index}]")
+                if side == "request" and name.lower() == "host":
+                    self._add(f"{path}.{side}.remove[{index}]", "expected no Host: it is needed")
+
+    def _header_name(self, name: str, path: str) -> None:
+        self._token(name, path, "a header name")
+        if name.lower() in _NOT_FOR_RULES or name.lower().startswith("proxy-"):
+            self._add(path, f"expected a field that rules may change, not {name}")
+
     def _target(self, target: Destination | Mirror, path: str) -> None:
-        service = self.services.get(target.service)
+        service = self.services.get(target.service or "")
         if service is None:
             known = ", ".join(sorted(self.services)[:8]) or "none"
             self._add(f"{path}.service", f'no service "{target.service}" (there are: {known})')

@@ -1,0 +1,238 @@
+"""What a route does beside forwarding: redirects, answers, rewrites, header changes. The primary and
+the shadow get the same rewritten request, and what is answered by the proxy is not copied.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from .backends import Backends, Connection, echo
+from .client import Client, request_bytes
+from .conftest import StartProxy
+from .documents import rules
+
+
+def proxied(start_proxy: StartProxy, backends: Backends, **route: Any):
+    """``(proxy, primary, shadow)``"""
+    primary, shadow = backends.start(echo), backends.start(echo)
+    document = rules({"v1": primary.port, "v2": shadow.port}, {}, **route)
+    return start_proxy(document), primary, shadow
+
+
+def answering(start_proxy: StartProxy, backends: Backends, **route: Any):
+    primary, shadow = backends.start(echo), backends.start(echo)
+    document = rules({"v1": primary.port, "v2": shadow.port}, {})
+    del document["routes"][0]["to"]
+    document["routes"][0].update(route)
+    return start_proxy(document), primary, shadow
+
+
+class TestRewrite:
+    @pytest.mark.parametrize(
+        ("match", "rewrite", "sent", "got"),
+        [
+            (None, {"path": "/x"}, "/a/b?c=d", "/x?c=d"),
+            ({"prefix": "/a"}, {"prefix": "/b"}, "/a/x?q", "/b/x?q"),
+            ({"prefix": "/a"}, {"prefix": "/"}, "/a/x", "//x"),
+            ({"prefix": "/a/"}, {"prefix": "/"}, "/a/x", "/x"),
+            ({"exact": "/a"}, {"prefix": "/b"}, "/a", "/b"),
+            ({"regex": "/a.*"}, {"prefix": "/b"}, "/abc", "/b"),
+            (None, {"prefix": "/b/"}, "/abc", "/b/abc"),
+            # The table of the Gateway API's ReplacePrefixMatch.
+            ({"path_separated_prefix": "/foo"}, {"prefix": "/xyz"}, "/foo/bar", "/xyz/bar"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": "/xyz/"}, "/foo/bar", "/xyz/bar"),
+            ({"path_separated_prefix": "/foo/"}, {"prefix": "/xyz"}, "/foo/bar", "/xyz/bar"),
+            ({"path_separated_prefix": "/foo/"}, {"prefix": "/xyz/"}, "/foo/bar", "/xyz/bar"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": "/xyz"}, "/foo", "/xyz"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": "/xyz"}, "/foo/", "/xyz/"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": ""}, "/foo/bar", "/bar"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": ""}, "/foo/", "/"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": ""}, "/foo", "/"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": "/"}, "/foo/", "/"),
+            ({"path_separated_prefix": "/foo"}, {"prefix": "/"}, "/foo", "/"),
+            (
+                None,
+                {"regex": {"match": "/users/([0-9]+)", "substitution": r"/u/\1"}},
+                "/users/12/x?y",
+                "/u/12/x?y",
+            ),
+            (None, {"regex": {"match": "b", "substitution": r"[\0\\]"}}, "/abcb", r"/a[b\]c[b\]"),
+        ],
+    )
+    def test_path(self, start_proxy, backends, match, rewrite, sent, got) -> None:
+        block = [{"path": match}] if match else []
+        proxy, primary, shadow = proxied(start_proxy, backends, match=block, rewrite=rewrite)
+        with Client(proxy.port) as client:
+            assert json.loads(client.get(sent).body)["target"] == got
+        proxy.settled(1)
+        assert [request.target for request in (*primary.requests, *shadow.requests)] == [got, got]
+
+    @pytest.mark.parametrize(
+        "route",
+        [
+            {"rewrite": {"host": "other.test:81"}},
+            {"headers": {"request": {"set": {"Host": "other.test:81"}}}},
+        ],
+    )
+    def test_host(self, start_proxy, backends, route) -> None:
+        proxy, primary, shadow = proxied(start_proxy, backends, **route)
+        with Client(proxy.port) as client:
+            assert client.get("/").status == 200
+        proxy.settled(1)
+        assert primary.requests[0].host == "other.test:81"
+        assert shadow.requests[0].host == "other.test-shadow:81"
+
+    def test_the_block_that_matched_counts(self, start_proxy, backends) -> None:
+        match = [{"path": {"prefix": "/long/one"}}, {"path": {"prefix": "/long"}}, {}]
+        proxy, primary, _ = proxied(start_proxy, backends, match=match, rewrite={"prefix": "/x"})
+        with Client(proxy.port) as client:
+            for target in ("/long/one/a", "/long/two", "/other"):
+                client.get(target)
+        assert [request.target for request in primary.requests] == ["/x/a", "/x/two", "/xother"]
+
+
+CHANGE = {
+    "request": {
+        "set": {"X-Set": "new", "x-empty": "", "x-user": "me"},
+        "add": {"x-added": "2"},
+        "remove": ["X-Gone", "cookie"],
+    },
+    "response": {
+        "set": {"server": "hidden"},
+        "add": {"set-cookie": "b=2"},
+        "remove": ["x-secret"],
+    },
+}
+
+
+class TestHeaders:
+    def test_of_a_request(self, start_proxy, backends) -> None:
+        proxy, primary, shadow = proxied(start_proxy, backends, headers=CHANGE)
+        sent = [("x-set", "old"), ("x-set", "older"), ("x-added", "1"), ("X-GONE", "x")]
+        with Client(proxy.port) as client:
+            client.get("/", *sent, ("Cookie", "a=b"), ("x-kept", "yes"))
+            client.request("POST", "/", sent, [b"chunked"])
+        proxy.settled(2)
+        for request in (*primary.requests, *shadow.requests):
+            assert request.values("x-set") == ["new"]
+            assert request.values("x-added") == ["1", "2"]
+            assert request.values("x-empty") == [""]
+            assert request.values("x-gone") == request.values("cookie") == []
+        first, second = primary.requests
+        assert first.values("x-kept") == ["yes"]
+        assert second.length == 7
+
+    def test_of_a_response(self, start_proxy, backends) -> None:
+        async def answers(conn: Connection) -> None:
+            while await conn.request():
+                own = [("server", "mine"), ("set-cookie", "a=1"), ("x-secret", "s"), ("x-b", "c")]
+                await conn.answer(b"ok", 200, *own)
+
+        document = rules({"v1": backends.start(answers).port}, headers=CHANGE)
+        with Client(start_proxy(document).port) as client:
+            for _ in range(2):
+                found = client.get("/")
+                assert found.body == b"ok"
+                assert found.value("server") == "hidden"
+                cookies = [value for name, value in found.headers if name == "set-cookie"]
+                assert cookies == ["a=1", "b=2"]
+                assert (found.value("x-secret"), found.value("x-b")) == (None, "c")
+
+    def test_of_a_destination_come_first(self, start_proxy, backends) -> None:
+        primary = backends.start(echo)
+        document = rules({"v1": primary.port}, headers={"request": {"set": {"x-a": "route"}}})
+        own = {"request": {"set": {"x-a": "destination", "x-b": "destination"}}}
+        document["routes"][0]["to"][0]["headers"] = own
+        with Client(start_proxy(document).port) as client:
+            client.get("/")
+        (seen,) = primary.requests
+        assert (seen.values("x-a"), seen.values("x-b")) == (["route"], ["destination"])
+
+    def test_the_request_id_is_one(self, start_proxy, backends) -> None:
+        change = {"request": {"remove": ["x-request-id"]}}
+        proxy, primary, shadow = proxied(start_proxy, backends, headers=change)
+        with Client(proxy.port) as client:
+            client.get("/", ("x-request-id", "theirs"))
+        proxy.settled(1)
+        made = primary.requests[0].value("x-request-id")
+        assert made not in (None, "theirs")
+        assert shadow.requests[0].value("x-request-id") == made
+
+
+class TestOwnAnswers:
+    @pytest.mark.parametrize(
+        ("redirect", "match", "sent", "host", "location"),
+        [
+            ({"host": "example.org"}, None, "/a?b", "app.test", "http://example.org/a?b"),
+            ({"scheme": "https"}, None, "/a", "app.test:8080", "https://app.test/a"),
+            ({"scheme": "https", "port": 443}, None, "/", "app.test", "https://app.test/"),
+            ({"port": 8443}, None, "/", "app.test:80", "http://app.test:8443/"),
+            ({"port": 80}, None, "/", "app.test:81", "http://app.test/"),
+            ({}, None, "/a", "app.test:81", "http://app.test:81/a"),
+            ({"path": "/x"}, None, "/a?b", "app.test", "http://app.test/x?b"),
+            ({"prefix": "/x"}, {"prefix": "/a"}, "/a/b", "app.test", "http://app.test/x/b"),
+            (
+                {"prefix": "/", "status": 302},
+                {"path_separated_prefix": "/a"},
+                "/a",
+                "app.test",
+                "http://app.test/",
+            ),
+        ],
+    )
+    def test_redirect(self, start_proxy, backends, redirect, match, sent, host, location) -> None:
+        block = [{"path": match}] if match else []
+        proxy, primary, _ = answering(start_proxy, backends, redirect=redirect, match=block)
+        with Client(proxy.port) as client:
+            for _ in range(2):
+                found = client.get(sent, host=host)
+                assert found.status == redirect.get("status", 301)
+                assert found.value("location") == location
+                assert found.body == b""
+        assert primary.heads == []
+        counters = proxy.settled(2)
+        assert counters.dropped == {"not_routed": 2}
+
+    def test_direct_response(self, start_proxy, backends) -> None:
+        proxy, primary, _ = answering(
+            start_proxy,
+            backends,
+            direct_response={"status": 418, "body": '{"short": "stout"}'},
+            headers={"response": {"set": {"content-type": "application/json", "x-a": "b"}}},
+        )
+        with Client(proxy.port) as client:
+            for method in ("GET", "HEAD", "POST"):
+                body = b"x" * 1000 if method == "POST" else None
+                found = client.request(method, "/", (), body)
+                assert found.status == 418
+                assert found.value("content-type") == "application/json"
+                assert found.value("x-a") == "b"
+                assert found.body == (b"" if method == "HEAD" else b'{"short": "stout"}')
+        assert primary.heads == []
+
+    @pytest.mark.parametrize("status", [204, 304])
+    def test_direct_response_without_a_body(self, start_proxy, backends, status) -> None:
+        own = {"status": status, "body": "nobody sees it"}
+        proxy, _, _ = answering(start_proxy, backends, direct_response=own)
+        with Client(proxy.port) as client:
+            for _ in range(2):
+                found = client.get("/")
+                assert (found.status, found.body) == (status, b"")
+
+    def test_a_share_without_a_backend(self, start_proxy, backends) -> None:
+        primary, shadow = backends.start(echo), backends.start(echo)
+        document = rules({"v1": primary.port, "v2": shadow.port}, {})
+        document["routes"][0]["to"].append({"status": 500})
+        proxy = start_proxy(document)
+        found = []
+        with Client(proxy.port) as client:
+            for _ in range(60):
+                client.send(request_bytes("GET", "/"))
+                found.append(client.response().status)
+        assert set(found) == {200, 500}
+        counters = proxy.settled(60)
+        assert counters.dropped == {"not_routed": found.count(500)}
+        assert len(primary.requests) == len(shadow.requests) == found.count(200)
