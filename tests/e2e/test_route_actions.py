@@ -1,5 +1,5 @@
-"""What a route does beside forwarding: redirects, answers, rewrites, header changes. The primary and
-the shadow get the same rewritten request, and what is answered by the proxy is not copied.
+"""What a route does beside forwarding: redirects, answers, rewrites, header changes. The primary
+and the shadow get the same rewritten request, and what is answered by the proxy is not copied.
 """
 
 from __future__ import annotations
