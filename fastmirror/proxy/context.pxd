@@ -1,6 +1,6 @@
 cimport cython
 
-from fastmirror._core cimport random64
+from fastmirror._core cimport Sampler, random64
 from fastmirror.counts cimport RouteCounts, WorkerCounts
 from fastmirror.rules.request cimport Request
 from fastmirror.rules.table cimport RouteTable
@@ -28,6 +28,11 @@ cdef class RouteAction:
     cdef readonly RouteCounts counts
     cdef readonly double timeout        # seconds; 0: none
     cdef readonly long long max_body    # -1: what the context says
+    # Injected faults: seconds, and a status; 0: none.
+    cdef readonly double delay
+    cdef readonly Sampler delayed
+    cdef readonly int abort
+    cdef readonly Sampler aborted
     cdef readonly object own            # OwnAnswer; None: requests are sent on
 
     @cython.locals(point="unsigned long long", index=Py_ssize_t, target=Target)

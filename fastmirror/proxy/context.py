@@ -4,7 +4,9 @@ its route's action, once; a reload puts another table here and changes nothing i
 
 from __future__ import annotations
 
-from fastmirror._core import random64
+from fractions import Fraction
+
+from fastmirror._core import Sampler, random64
 from fastmirror.counts import RouteCounts, WorkerCounts
 from fastmirror.mirror.mirror import Mirror
 from fastmirror.options import Options
@@ -35,6 +37,10 @@ class Target:
         self.edits_response = bool(self.response)
 
 
+def _share(percent: float) -> Fraction:
+    return Fraction(percent) / 100
+
+
 class RouteAction:
     """Where a route's requests go, and what copies them; or what is answered to them."""
 
@@ -52,6 +58,11 @@ class RouteAction:
         self.counts = counts
         self.timeout = seconds(route.timeout) if route.timeout is not None else 0.0
         self.max_body = size(route.max_body) if route.max_body is not None else -1
+        delay, abort = route.fault.delay, route.fault.abort
+        self.delay = seconds(delay.duration) if delay is not None else 0.0
+        self.delayed = Sampler(_share(delay.percent if delay is not None else 0.0), b"")
+        self.abort = abort.status if abort is not None else 0
+        self.aborted = Sampler(_share(abort.percent if abort is not None else 0.0), b"")
         self.own: OwnAnswer | None = None
         if route.redirect is not None or route.direct_response is not None:
             self.own = OwnAnswer(route)

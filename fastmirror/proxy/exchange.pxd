@@ -92,9 +92,14 @@ cdef class Exchange(ResponseHandler):
     cdef int begin(self) except -1
 
     @cython.locals(
-        request=Request, entry=RouteEntry, action=RouteAction, target=Target,
-        context=ProxyContext, fields=Fields, wanted=bytes, host=bytes, early=list)
+        request=Request, entry=RouteEntry, action=RouteAction)
     cdef int _route(self) except -1
+    cpdef object go_on(self, RouteEntry entry)
+
+    @cython.locals(
+        request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
+        host=bytes, early=list)
+    cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
     cdef int _refuse_copies(self, RouteAction action, int reason) except -1
     cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1
     cdef int _dispatch(self) except -1

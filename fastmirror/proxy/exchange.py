@@ -165,13 +165,35 @@ class Exchange(ResponseHandler):
         request = self.request
         assert request is not None
         if self.fields.max_forwards == 0 and self.method in (b"OPTIONS", b"TRACE"):
-            answer = as_last(self.method, request.target, self.fields, self._option())
-            return self._answer(200, answer)
+            self.own = as_last(self.method, request.target, self.fields)
+            return self._reply(200, "-", "max_forwards")
         entry = self.client.context.table.find(request)
         if entry is None:
             return self._reply(404, "NR", "no route for this host and path")
         action = action_of(entry.action)
         self.action = action
+        if action.delay != 0.0 and action.delayed.decide_random():
+            self.flags = "DI"
+            self.client.context.wheel.loop.call_later(action.delay, self.go_on, entry)
+            return 0
+        return self._send_on(action, entry)
+
+    def go_on(self, entry: RouteEntry) -> None:
+        """An injected delay is over."""
+        if self.over or self.refusal:
+            return
+        self._send_on(action_of(entry.action), entry)
+        if self.whole and not self.over:
+            self._end_copies()
+        self.request_fed()
+
+    def _send_on(self, action: RouteAction, entry: RouteEntry) -> int:
+        """Do what the route says."""
+        request = self.request
+        assert request is not None
+        if action.abort and action.aborted.decide_random():
+            self._refuse_copies(action, NOT_ROUTED)
+            return self._reply(action.abort, "FI", "fault_filter_abort")
         if action.own is not None:
             return self._answer_by_rule(action, entry)
         target = action.pick()

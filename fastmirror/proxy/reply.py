@@ -46,14 +46,15 @@ def own_answer(
     return write_reply(status, reason, kind, more, option, body, method == b"HEAD")
 
 
-def as_last(method: bytes, target: bytes, fields: Fields, option: bytes | None) -> bytes:
-    """OPTIONS or TRACE with Max-Forwards 0 (RFC 9110 section 7.6.2): it is for the proxy."""
+def as_last(method: bytes, target: bytes, fields: Fields) -> tuple[bytes | None, bytes, bytes]:
+    """Media type, field lines and body, for an OPTIONS or TRACE with Max-Forwards 0: it is for the
+    proxy (RFC 9110 section 7.6.2).
+    """
     if method == b"OPTIONS":
-        return write_reply(200, REASONS[200], b"text/plain", _ALLOW, option, b"", False)
+        return None, _ALLOW, b""
     lines = [b"TRACE %b HTTP/1.1" % target]
     items = fields.items
     for name, value in zip(items[::2], items[1::2], strict=True):
         if name.lower() not in _SECRET:
             lines.append(b"%b: %b" % (name, value))
-    body = b"\r\n".join([*lines, b"", b""])
-    return write_reply(200, REASONS[200], b"message/http", b"", option, body, False)
+    return b"message/http", b"", b"\r\n".join([*lines, b"", b""])

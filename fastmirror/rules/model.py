@@ -217,6 +217,27 @@ class Mirror(Model, frozen=True):
     breaker: Breaker = Breaker()
 
 
+class Delay(Model, frozen=True):
+    """So long before a share of the requests is sent on."""
+
+    duration: Duration
+    percent: Percent = 100.0
+
+
+class Abort(Model, frozen=True):
+    """A share of the requests is answered so, and not sent on."""
+
+    status: Status
+    percent: Percent = 100.0
+
+
+class Fault(Model, frozen=True):
+    """Injected, to see how clients take it. What is delayed may be aborted after that."""
+
+    delay: Delay | None = None
+    abort: Abort | None = None
+
+
 class Route(Model, frozen=True):
     """The first route, in the document's order, whose hosts and match hold takes the request."""
 
@@ -228,6 +249,7 @@ class Route(Model, frozen=True):
     direct_response: DirectResponse | None = None
     rewrite: Rewrite = Rewrite()
     headers: Headers = Headers()
+    fault: Fault = Fault()
     mirrors: list[Mirror] = []
     timeout: Duration | None = None  # absent: none, as in Istio
     max_body: Size | None = None  # absent: what --max-body-bytes says

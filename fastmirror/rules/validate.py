@@ -173,6 +173,8 @@ class _Validator:
         if route.to and sum(destination.weight for destination in route.to) == 0:
             self._add(f"{path}.to", "expected weights that do not add up to 0")
         self._headers(route.headers, f"{path}.headers")
+        if route.fault.delay is not None:
+            self._positive(route.fault.delay.duration, f"{path}.fault.delay.duration")
         self._rewrite(route.rewrite, f"{path}.rewrite")
         if route.redirect is not None:
             redirect = route.redirect

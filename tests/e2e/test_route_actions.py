@@ -5,6 +5,9 @@ and the shadow get the same rewritten request, and what is answered by the proxy
 from __future__ import annotations
 
 import json
+import socket
+import struct
+import time
 from typing import Any
 
 import pytest
@@ -236,3 +239,60 @@ class TestOwnAnswers:
         counters = proxy.settled(60)
         assert counters.dropped == {"not_routed": found.count(500)}
         assert len(primary.requests) == len(shadow.requests) == found.count(200)
+
+
+class TestFaults:
+    def test_a_delay(self, start_proxy, backends) -> None:
+        fault = {"delay": {"duration": "300ms"}}
+        proxy, primary, shadow = proxied(start_proxy, backends, fault=fault)
+        with Client(proxy.port) as client:
+            for method, body in (("GET", None), ("POST", b"body"), ("POST", [b"in", b"chunks"])):
+                began = time.monotonic()
+                assert client.request(method, "/", (), body).status == 200
+                assert time.monotonic() - began >= 0.3
+        proxy.settled(3)
+        for backend in (primary, shadow):
+            assert [request.length for request in backend.requests] == [0, 4, 8]
+
+    def test_others_do_not_wait(self, start_proxy, backends) -> None:
+        document = rules({"v1": backends.start(echo).port}, fault={"delay": {"duration": "5s"}})
+        document["routes"].insert(0, {**document["routes"][0], "name": "quick", "fault": {}})
+        document["routes"][0]["match"] = [{"path": {"prefix": "/quick"}}]
+        proxy = start_proxy(document)
+        with Client(proxy.port) as slow, Client(proxy.port) as client:
+            slow.send(request_bytes("POST", "/", [("Content-Length", "3000000")]) + bytes(100_000))
+            began = time.monotonic()
+            for _ in range(20):
+                assert client.get("/quick").status == 200
+            assert time.monotonic() - began < 2
+
+    def test_the_client_goes_away_meanwhile(self, start_proxy, backends) -> None:
+        fault = {"delay": {"duration": "200ms"}}
+        proxy, primary, _ = proxied(start_proxy, backends, fault=fault)
+        for _ in range(5):
+            with Client(proxy.port) as client:
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                client.send(request_bytes("GET", "/"))
+                time.sleep(0.02)
+        time.sleep(0.4)
+        assert primary.heads == []
+
+    def test_an_abort(self, start_proxy, backends) -> None:
+        fault = {"abort": {"status": 503}}
+        proxy, primary, _ = proxied(start_proxy, backends, fault=fault)
+        with Client(proxy.port) as client:
+            for body in (None, b"x"):
+                assert client.request("POST", "/", (), body).status == 503
+        assert primary.heads == []
+        assert proxy.settled(2).dropped == {"not_routed": 2}
+
+    def test_percentages(self, start_proxy, backends) -> None:
+        fault = {
+            "delay": {"duration": "1s", "percent": 0},
+            "abort": {"status": 500, "percent": 50},
+        }
+        proxy, primary, _ = proxied(start_proxy, backends, fault=fault)
+        with Client(proxy.port) as client:
+            found = [client.get("/").status for _ in range(100)]
+        assert 20 < found.count(500) < 80
+        assert len(primary.requests) == found.count(200)
