@@ -2,6 +2,7 @@ cimport cython
 
 from fastmirror._core cimport Sampler, random64
 from fastmirror.counts cimport RouteCounts, WorkerCounts
+from fastmirror.proxy.cors cimport CorsPolicy
 from fastmirror.rules.request cimport Request
 from fastmirror.rules.table cimport RouteTable
 from fastmirror.timers cimport Wheel
@@ -33,6 +34,7 @@ cdef class RouteAction:
     cdef readonly Sampler delayed
     cdef readonly int abort
     cdef readonly Sampler aborted
+    cdef readonly CorsPolicy cors       # None: no part of it
     cdef readonly object own            # OwnAnswer; None: requests are sent on
 
     @cython.locals(point="unsigned long long", index=Py_ssize_t, target=Target)

@@ -11,6 +11,7 @@ from fastmirror.counts import RouteCounts, WorkerCounts
 from fastmirror.mirror.mirror import Mirror
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog
+from fastmirror.proxy.cors import CorsPolicy
 from fastmirror.proxy.edit import HeaderEdit, OwnAnswer, PathEdit
 from fastmirror.rules.model import Destination, Route
 from fastmirror.rules.table import RouteTable
@@ -63,6 +64,7 @@ class RouteAction:
         self.delayed = Sampler(_share(delay.percent if delay is not None else 0.0), b"")
         self.abort = abort.status if abort is not None else 0
         self.aborted = Sampler(_share(abort.percent if abort is not None else 0.0), b"")
+        self.cors = CorsPolicy(route.cors) if route.cors is not None else None
         self.own: OwnAnswer | None = None
         if route.redirect is not None or route.direct_response is not None:
             self.own = OwnAnswer(route)

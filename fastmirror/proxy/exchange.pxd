@@ -60,6 +60,7 @@ cdef class Exchange(ResponseHandler):
     cdef Cluster cluster
     cdef Target target                  # None: not routed yet
     cdef bytes sent_host                # as the primary gets it
+    cdef bytes origin                   # of a cross-origin request that the route allows; or None
     cdef object own                     # (media type, field lines, body) of the route's answer
     cdef RequestHead head
     cdef UpstreamConnection connection
@@ -98,7 +99,7 @@ cdef class Exchange(ResponseHandler):
 
     @cython.locals(
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
-        host=bytes, early=list)
+        host=bytes, early=list, lines=bytes)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
     cdef int _refuse_copies(self, RouteAction action, int reason) except -1
     cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1

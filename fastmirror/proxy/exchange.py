@@ -123,6 +123,7 @@ class Exchange(ResponseHandler):
         self.target: Target | None = None
         self.sent_host = host
         self.own: tuple[bytes | None, bytes, bytes] | None = None
+        self.origin: bytes | None = None
         self.head: RequestHead | None = None
         self.connection: UpstreamConnection | None = None
         self.connecting = False
@@ -191,6 +192,14 @@ class Exchange(ResponseHandler):
         """Do what the route says."""
         request = self.request
         assert request is not None
+        if action.cors is not None:
+            self.origin = action.cors.allowed(self.fields)
+            if self.origin is not None:
+                lines = action.cors.preflight(self.method, self.fields, self.origin)
+                if lines is not None:
+                    self._refuse_copies(action, NOT_ROUTED)
+                    self.own = (None, lines, b"")
+                    return self._reply(200, "-", "cors_preflight")
         if action.abort and action.aborted.decide_random():
             self._refuse_copies(action, NOT_ROUTED)
             return self._reply(action.abort, "FI", "fault_filter_abort")
@@ -470,6 +479,8 @@ class Exchange(ResponseHandler):
         fields = connection.fields
         if self.target is not None and self.target.edits_response:
             fields = self.target.response.apply(fields)
+        if self.origin is not None and self.action is not None and self.action.cors is not None:
+            fields = self.action.cors.apply(fields, self.origin)
         with_length = body == LENGTH or (body == NO_BODY and self.status != 204)
         return self.client.send_later(
             write_response(

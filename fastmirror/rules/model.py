@@ -238,6 +238,19 @@ class Fault(Model, frozen=True):
     abort: Abort | None = None
 
 
+class Cors(Model, frozen=True):
+    """Cross-origin requests: preflights from allowed origins are answered by the proxy, and answers
+    to them get the fields that let the browser have them. From others nothing is changed.
+    """
+
+    allow_origins: Annotated[list[StringMatch], Meta(min_length=1)]
+    allow_methods: list[Name] = []
+    allow_headers: list[Name] = []
+    expose_headers: list[Name] = []
+    max_age: Duration | None = None
+    allow_credentials: bool = False
+
+
 class Route(Model, frozen=True):
     """The first route, in the document's order, whose hosts and match hold takes the request."""
 
@@ -250,6 +263,7 @@ class Route(Model, frozen=True):
     rewrite: Rewrite = Rewrite()
     headers: Headers = Headers()
     fault: Fault = Fault()
+    cors: Cors | None = None
     mirrors: list[Mirror] = []
     timeout: Duration | None = None  # absent: none, as in Istio
     max_body: Size | None = None  # absent: what --max-body-bytes says

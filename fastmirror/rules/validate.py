@@ -11,6 +11,7 @@ from typing import Any
 
 from fastmirror.rules.address import parse_address, parse_host, parse_host_pattern
 from fastmirror.rules.model import (
+    Cors,
     Destination,
     HashBalance,
     HeaderChange,
@@ -173,6 +174,8 @@ class _Validator:
         if route.to and sum(destination.weight for destination in route.to) == 0:
             self._add(f"{path}.to", "expected weights that do not add up to 0")
         self._headers(route.headers, f"{path}.headers")
+        if route.cors is not None:
+            self._cors(route.cors, f"{path}.cors")
         if route.fault.delay is not None:
             self._positive(route.fault.delay.duration, f"{path}.fault.delay.duration")
         self._rewrite(route.rewrite, f"{path}.rewrite")
@@ -183,6 +186,15 @@ class _Validator:
             )
             if redirect.host is not None:
                 self._try(parse_host, redirect.host, f"{path}.redirect.host")
+
+    def _cors(self, cors: Cors, path: str) -> None:
+        for index, origin in enumerate(cors.allow_origins):
+            self._string(origin, f"{path}.allow_origins[{index}]")
+        for kind in ("allow_methods", "allow_headers", "expose_headers"):
+            for index, name in enumerate(getattr(cors, kind)):
+                self._token(name, f"{path}.{kind}[{index}]", "a name")
+        if cors.max_age is not None:
+            self._try(seconds, cors.max_age, f"{path}.max_age")
 
     def _rewrite(self, rewrite: Rewrite, path: str) -> None:
         self._one_path(("path", rewrite.path), ("prefix", rewrite.prefix), at=path)

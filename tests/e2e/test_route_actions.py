@@ -296,3 +296,64 @@ class TestFaults:
             found = [client.get("/").status for _ in range(100)]
         assert 20 < found.count(500) < 80
         assert len(primary.requests) == found.count(200)
+
+
+POLICY = {
+    "allow_origins": [{"exact": "https://a.test"}, {"regex": r"https://[a-z]+\.b\.test"}],
+    "allow_methods": ["GET", "PUT"],
+    "allow_headers": ["x-a", "content-type"],
+    "expose_headers": ["x-b"],
+    "max_age": "24h",
+    "allow_credentials": True,
+}
+ASKS = ("Access-Control-Request-Method", "PUT")
+
+
+class TestCors:
+    @pytest.mark.parametrize("origin", ["https://a.test", "https://sub.b.test"])
+    def test_preflight(self, start_proxy, backends, origin) -> None:
+        proxy, primary, _ = proxied(start_proxy, backends, cors=POLICY)
+        with Client(proxy.port) as client:
+            found = client.request("OPTIONS", "/", [("Origin", origin), ASKS])
+            assert (found.status, found.body) == (200, b"")
+            assert found.value("access-control-allow-origin") == origin
+            assert found.value("access-control-allow-methods") == "GET, PUT"
+            assert found.value("access-control-allow-headers") == "x-a, content-type"
+            assert found.value("access-control-max-age") == "86400"
+            assert found.value("access-control-allow-credentials") == "true"
+        assert primary.heads == []
+        assert proxy.settled(1).dropped == {"not_routed": 1}
+
+    @pytest.mark.parametrize(
+        ("method", "headers"),
+        [
+            ("OPTIONS", [("Origin", "https://other.test"), ASKS]),
+            ("OPTIONS", [("Origin", "https://a.test")]),
+            ("OPTIONS", [ASKS]),
+            ("GET", [("Origin", "https://a.test.evil"), ASKS]),
+            ("GET", []),
+        ],
+    )
+    def test_what_is_no_preflight_is_forwarded(
+        self, start_proxy, backends, method, headers
+    ) -> None:
+        proxy, primary, _ = proxied(start_proxy, backends, cors=POLICY)
+        with Client(proxy.port) as client:
+            found = client.request(method, "/", headers)
+            assert found.status == 200
+            allowed = ("Origin", "https://a.test") in headers
+            assert (found.value("access-control-allow-origin") is not None) == allowed
+        assert len(primary.requests) == 1
+
+    def test_the_route_speaks_instead_of_the_primary(self, start_proxy, backends) -> None:
+        async def answers(conn: Connection) -> None:
+            while await conn.request():
+                await conn.answer(b"ok", 200, ("access-control-allow-origin", "*"))
+
+        document = rules({"v1": backends.start(answers).port}, cors=POLICY)
+        with Client(start_proxy(document).port) as client:
+            found = client.get("/", ("Origin", "https://a.test"))
+            assert found.value("access-control-allow-origin") == "https://a.test"
+            assert found.value("access-control-expose-headers") == "x-b"
+            assert found.value("vary") == "origin"
+            assert client.get("/").value("access-control-allow-origin") == "*"
