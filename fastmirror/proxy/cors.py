@@ -1,7 +1,7 @@
 """Cross-origin requests, as Envoy's CORS filter serves them (the Fetch standard, section 3.2).
 
-Invariants: an origin is allowed by the route's list or gets none of these fields from here; what the
-primary said of them itself is replaced where the route speaks, and stays where it does not.
+Invariants: an origin is allowed by the route's list or gets none of these fields from here; what
+the primary said of them itself is replaced where the route speaks, and stays where it does not.
 """
 
 from __future__ import annotations
