@@ -7,8 +7,10 @@ from fastmirror._outlet cimport Outlet
 from fastmirror.http1.framing cimport request_body
 from fastmirror.http1.heads cimport ParsedHead, parse_request
 from fastmirror.proxy.context cimport ProxyContext
-from fastmirror.proxy.exchange cimport Client, Exchange
+from fastmirror.proxy.client cimport Client
+from fastmirror.proxy.exchange cimport Exchange
 from fastmirror.rules.request cimport Request
+from fastmirror.upstream.connection cimport ResponseHandler
 
 # Imported constants that are C integers here.
 cdef int CHUNKED, INVALID, LENGTH, NO_BODY

@@ -20,9 +20,11 @@ from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
 from fastmirror.http1.heads import HeadError, parse_request
 from fastmirror.http1.target import normal_host, normal_target
+from fastmirror.proxy.client import Client
 from fastmirror.proxy.context import ProxyContext
-from fastmirror.proxy.exchange import Client, Exchange
+from fastmirror.proxy.exchange import Exchange
 from fastmirror.rules.request import Request
+from fastmirror.upstream.connection import ResponseHandler
 
 PIECE = 16384  # bytes that are read at a time, while heads may come: these bound the line
 NEVER = 1 << 62
@@ -368,12 +370,13 @@ class Downstream(Client):
         exchange.refuse(status, flags, text)
         return self._take(exchange)
 
-    def exchange_done(self, exchange: Exchange, keep: bool) -> int:
-        if exchange is not self.current:
+    def exchange_done(self, exchange: ResponseHandler, keep: bool) -> int:
+        current = self.current
+        if current is None or exchange is not current:
             return 0
         self.current = None
         self.paused_by_upstream = False
-        if exchange.upgrade is not None:
+        if current.upgrade is not None:
             self.upgrading = False  # not granted: what follows is requests
         if self.tunnel or self.transport is None:
             return 0

@@ -10,32 +10,24 @@ from fastmirror._core cimport (
 )
 from fastmirror._head cimport Fields
 from fastmirror.mirror.copy cimport Copy
-from fastmirror.mirror.mirror cimport Mirror
+from fastmirror.mirror.tee cimport (
+    abort_copies,
+    end_copies,
+    feed_copies,
+    flush_copies,
+    mirror_at,
+    refuse_copies,
+)
+from fastmirror.proxy.client cimport Client
 from fastmirror.proxy.context cimport ProxyContext, RouteAction, Target
 from fastmirror.rules.request cimport Request
 from fastmirror.rules.table cimport RouteEntry
-from fastmirror.timers cimport Timed
 from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
 # Imported constants that are C integers here.
 cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
 cdef int CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
-
-
-# What an exchange asks of the client's connection.
-cdef class Client(Timed):
-    cdef ProxyContext context
-    cdef int send(self, bytes data) except -1
-    cdef int send_later(self, bytes data) except -1
-    cdef int flush(self) except -1
-    cdef bint take_back(self) except -1
-    cdef int pause_reading(self) except -1
-    cdef int resume_reading(self) except -1
-    cdef int exchange_done(self, Exchange exchange, bint keep) except -1
-    cdef int reset(self) except -1
-    cdef int become_tunnel(self) except -1
-    cdef int upstream_closed(self) except -1
 
 
 cdef class Exchange(ResponseHandler):
@@ -101,16 +93,15 @@ cdef class Exchange(ResponseHandler):
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
         host=bytes, early=list, lines=bytes)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
-    cdef int _refuse_copies(self, RouteAction action, int reason) except -1
     cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1
     cdef int _dispatch(self) except -1
+
+    @cython.locals(index=Py_ssize_t, length="long long", copy=Copy, mirrors=list)
     cdef int _open_copies(self, bytes early) except -1
     cdef int request_data(self, bytes data) except -1
     cdef int request_end(self) except -1
     cdef int request_fed(self) except -1
     cdef int _feed(self, bytes data, Py_ssize_t size) except -1
-    cdef int _end_copies(self) except -1
-    cdef int _abort_copies(self) except -1
     cdef int client_gone(self) except -1
     cdef int bad_body(self, str text) except -1
     cdef int client_data(self, bytes data) except -1
@@ -129,10 +120,4 @@ cdef class Exchange(ResponseHandler):
     cdef int _done(self, bint keep) except -1
 
 
-cdef int feed_copy(Copy copy, bytes data, Py_ssize_t size) except -1
-cdef int end_copy(Copy copy) except -1
-cdef int flush_copy(Copy copy) except -1
-cdef int abort_copy(Copy copy) except -1
-cdef Copy open_copy(Mirror mirror, Exchange exchange)
-cdef int refuse_copy(Mirror mirror, Request request, int reason) except -1
 cdef RouteAction action_of(object action)

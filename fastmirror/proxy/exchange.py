@@ -21,12 +21,19 @@ from fastmirror._head import Fields
 from fastmirror.counts import BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from fastmirror.mirror.copy import Copy
-from fastmirror.mirror.mirror import Mirror
-from fastmirror.proxy.context import ProxyContext, RouteAction, Target
+from fastmirror.mirror.tee import (
+    abort_copies,
+    end_copies,
+    feed_copies,
+    flush_copies,
+    mirror_at,
+    refuse_copies,
+)
+from fastmirror.proxy.client import Client
+from fastmirror.proxy.context import RouteAction, Target
 from fastmirror.proxy.reply import as_last, own_answer, refusal
 from fastmirror.rules.request import Request
 from fastmirror.rules.table import RouteEntry
-from fastmirror.timers import Timed
 from fastmirror.upstream.cluster import Cluster, Member
 from fastmirror.upstream.connection import (
     PROTOCOL,
@@ -41,52 +48,6 @@ _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE
 _MAX_ATTEMPTS = 3  # endpoints that are tried for a connection
 _MAX_WAITING = 65536  # bytes of a body that wait for a connection
 _READ_BEFORE_REPLY = 65536  # bytes of a body that are read before the proxy's own answer
-
-
-class Client(Timed):
-    """What an exchange asks of the client's connection, which inherits from this."""
-
-    context: ProxyContext
-
-    def send(self, data: bytes) -> int:
-        """Write to the client."""
-        return 0
-
-    def send_later(self, data: bytes) -> int:
-        """Write to the client with ``flush``: each write is a system call."""
-        return 0
-
-    def flush(self) -> int:
-        """Write what waits."""
-        return 0
-
-    def take_back(self) -> bool:
-        """Do not write what waits; whether something did."""
-        return False
-
-    def pause_reading(self) -> int:
-        """No more of the request for now."""
-        return 0
-
-    def resume_reading(self) -> int:
-        """More of the request."""
-        return 0
-
-    def exchange_done(self, exchange: Exchange, keep: bool) -> int:
-        """The response is complete, or never will be; ``keep``: the connection serves on."""
-        return 0
-
-    def reset(self) -> int:
-        """Cut the connection so that nobody takes what was sent for complete."""
-        return 0
-
-    def become_tunnel(self) -> int:
-        """Both sides are bytes from here on."""
-        return 0
-
-    def upstream_closed(self) -> int:
-        """A tunnel's other end is closed: close when all is written."""
-        return 0
 
 
 class Exchange(ResponseHandler):
@@ -159,7 +120,7 @@ class Exchange(ResponseHandler):
             return self._send_reply()
         self._route()
         if self.whole and not self.over:
-            self._end_copies()
+            end_copies(self.copies)
         return 0
 
     def _route(self) -> int:
@@ -185,7 +146,7 @@ class Exchange(ResponseHandler):
             return
         self._send_on(action_of(entry.action), entry)
         if self.whole and not self.over:
-            self._end_copies()
+            end_copies(self.copies)
         self.request_fed()
 
     def _send_on(self, action: RouteAction, entry: RouteEntry) -> int:
@@ -197,27 +158,27 @@ class Exchange(ResponseHandler):
             if self.origin is not None:
                 lines = action.cors.preflight(self.method, self.fields, self.origin)
                 if lines is not None:
-                    self._refuse_copies(action, NOT_ROUTED)
+                    refuse_copies(action.mirrors, request, NOT_ROUTED)
                     self.own = (None, lines, b"")
                     return self._reply(200, "-", "cors_preflight")
         if action.abort and action.aborted.decide_random():
-            self._refuse_copies(action, NOT_ROUTED)
+            refuse_copies(action.mirrors, request, NOT_ROUTED)
             return self._reply(action.abort, "FI", "fault_filter_abort")
         if action.own is not None:
             return self._answer_by_rule(action, entry)
         target = action.pick()
         self.target = target
         if target.cluster is None:
-            self._refuse_copies(action, NOT_ROUTED)
+            refuse_copies(action.mirrors, request, NOT_ROUTED)
             return self._reply(target.status, "NR", "the route's backend is no valid one")
         self.cluster = target.cluster
         self.member = self.cluster.pick(request)
         if self.member is None:
-            self._refuse_copies(action, NO_ENDPOINT)
+            refuse_copies(action.mirrors, request, NO_ENDPOINT)
             return self._reply(503, "UH", "no usable endpoint")
         context = self.client.context
         if 0 <= action.max_body < self.fields.content_length:
-            self._refuse_copies(action, BODY_TOO_LARGE)
+            refuse_copies(action.mirrors, request, BODY_TOO_LARGE)
             return self._reply(413, "-", "the body is too large")
         fields, wanted, host = self.fields, request.target, self.host
         if target.edits:
@@ -243,19 +204,12 @@ class Exchange(ResponseHandler):
             self._open_copies(b"".join(early) if early else None)
         return 0
 
-    def _refuse_copies(self, action: RouteAction, reason: int) -> int:
-        """Count what would have been copied."""
-        assert self.request is not None
-        for mirror in action.mirrors:
-            refuse_copy(mirror, self.request, reason)
-        return 0
-
     def _answer_by_rule(self, action: RouteAction, entry: RouteEntry) -> int:
         """A redirect or a direct response."""
         request = self.request
         own = action.own
         assert request is not None and own is not None
-        self._refuse_copies(action, NOT_ROUTED)
+        refuse_copies(action.mirrors, request, NOT_ROUTED)
         lines = own.fields(request, self.host, entry.matched(request))
         self.own = (own.kind, lines, own.body)
         return self._reply(own.status, "-", "redirect" if own.redirect else "direct_response")
@@ -273,9 +227,15 @@ class Exchange(ResponseHandler):
         return pool.connect(self, self.client.context.connect_timeout)
 
     def _open_copies(self, early: bytes | None) -> int:
-        assert self.action is not None
-        for mirror in self.action.mirrors:
-            copy = open_copy(mirror, self)
+        assert self.action is not None and self.request is not None and self.head is not None
+        length = 0
+        if self.body != NO_BODY:
+            length = -1 if self.body == CHUNKED else self.fields.content_length
+        mirrors = self.action.mirrors
+        for index in range(len(mirrors)):
+            copy = mirror_at(mirrors, index).open(
+                self.request, self.head, self.sent_host, length, self.upgrade is not None
+            )
             if copy is not None:
                 if self.client.context.access_log is not None:
                     self.client.context.access_log.watch(copy, self)
@@ -283,7 +243,7 @@ class Exchange(ResponseHandler):
                     self.copies = []
                 self.copies.append(copy)
                 if early is not None:
-                    feed_copy(copy, early, self.bytes_in)
+                    copy.feed(early, self.bytes_in)
         return 0
 
     def request_data(self, data: bytes) -> int:
@@ -312,10 +272,7 @@ class Exchange(ResponseHandler):
                 self.waiting = []
             self.waiting.append(data)
             self.client.pause_reading()
-        if self.copies is not None:
-            for copy in self.copies:
-                feed_copy(copy, data, size)
-        return 0
+        return feed_copies(self.copies, data, size)
 
     def request_end(self) -> int:
         """The request is complete."""
@@ -330,7 +287,7 @@ class Exchange(ResponseHandler):
             return 0
         if self.connection is not None:
             self._arm()
-        self._end_copies()
+        end_copies(self.copies)
         return self._maybe_done()
 
     def request_fed(self) -> int:
@@ -339,29 +296,14 @@ class Exchange(ResponseHandler):
             connection = self.connection
             if connection is not None:
                 connection.flush()
-            if self.copies is not None:
-                for copy in self.copies:
-                    flush_copy(copy)
-        return 0
-
-    def _end_copies(self) -> int:
-        if self.copies is not None:
-            for copy in self.copies:
-                end_copy(copy)
-        return 0
-
-    def _abort_copies(self) -> int:
-        """The request will never be whole."""
-        if self.copies is not None:
-            for copy in self.copies:
-                abort_copy(copy)
+            flush_copies(self.copies)
         return 0
 
     def client_gone(self) -> int:
         """The client's connection is lost; nobody hears of the answer."""
         if self.over:
             return 0
-        self._abort_copies()
+        abort_copies(self.copies)
         if self.flags == "-" and not self.tunnel:
             self.flags = "DC"
             self.details = "downstream connection closed"
@@ -378,7 +320,7 @@ class Exchange(ResponseHandler):
             if text:
                 return self.refuse(400, "DPE", text)
             return self.refuse(413, "-", "the body is too large")
-        self._abort_copies()
+        abort_copies(self.copies)
         self._release(False)
         if self.answered:
             self.flags = "DPE"
@@ -448,7 +390,7 @@ class Exchange(ResponseHandler):
         if other is not None:
             self.member = other
             return self._dispatch()
-        self._abort_copies()
+        abort_copies(self.copies)
         return self._reply(503, "UF", reason)
 
     def informational(self, connection: UpstreamConnection) -> int:
@@ -536,7 +478,7 @@ class Exchange(ResponseHandler):
         if self.answered:
             self.flags = {TIMED_OUT: "UT", RESET: "UC"}.get(kind, "UPE")
             self.details = reason
-            self._abort_copies()
+            abort_copies(self.copies)
             self.client.reset()
             return self._done(False)
         if (
@@ -552,7 +494,7 @@ class Exchange(ResponseHandler):
             assert self.member is not None
             self.connecting = True
             return self.member.pool.connect(self, self.client.context.connect_timeout)
-        self._abort_copies()
+        abort_copies(self.copies)
         if kind == TIMED_OUT:
             return self._reply(504, "UT", "the endpoint did not answer in time")
         if kind == RESET:
@@ -590,7 +532,7 @@ class Exchange(ResponseHandler):
         """No more of the body came for too long."""
         if self.over:
             return 0
-        self._abort_copies()
+        abort_copies(self.copies)
         self._release(False)
         if self.answered:
             self.flags = "SI"
@@ -666,7 +608,7 @@ class Exchange(ResponseHandler):
         if self.whole:
             return self._done(self.keep_alive)
         if not self.keep_alive:
-            self._abort_copies()
+            abort_copies(self.copies)
             return self._done(False)
         # What is left of the body is read, for the copies, and for the next request's sake.
         return self.client.resume_reading()
@@ -683,43 +625,6 @@ class Exchange(ResponseHandler):
         return self.client.exchange_done(self, keep)
 
 
-# Elements of lists have no C type; these give them one.
-def feed_copy(copy: Copy, data: bytes, size: int) -> int:
-    """``copy.feed(data, size)``."""
-    return copy.feed(data, size)
-
-
-def end_copy(copy: Copy) -> int:
-    """``copy.end()``."""
-    return copy.end()
-
-
-def flush_copy(copy: Copy) -> int:
-    """``copy.flush()``."""
-    return copy.flush()
-
-
-def abort_copy(copy: Copy) -> int:
-    """``copy.client_gone()``."""
-    return copy.client_gone()
-
-
-def refuse_copy(mirror: Mirror, request: Request, reason: int) -> int:
-    """``mirror.refuse(request, reason)``."""
-    return mirror.refuse(request, reason)
-
-
 def action_of(action: Any) -> RouteAction:
-    """What was put into the route table."""
+    """What was put into the route table, with a C type."""
     return action  # type: ignore[no-any-return]
-
-
-def open_copy(mirror: Mirror, exchange: Exchange) -> Copy | None:
-    """A copy of the exchange's request, where this mirror makes one."""
-    assert exchange.request is not None and exchange.head is not None
-    length = 0
-    if exchange.body != NO_BODY:
-        length = -1 if exchange.body == CHUNKED else exchange.fields.content_length
-    return mirror.open(
-        exchange.request, exchange.head, exchange.sent_host, length, exchange.upgrade is not None
-    )
