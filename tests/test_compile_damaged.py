@@ -31,6 +31,23 @@ SEEDS = [
     HR + BACKEND + "    matches: [{path: {value: /}, headers: [{name: a, value: b}]}]\n"
     "    filters: [{type: RequestMirror, requestMirror: "
     "{backendRef: {name: web, port: 80}, percent: 4}}]\n",
+    VS.replace("name: web", "name: edits") + ROUTE
+    + "    rewrite: {uri: /b, authority: a.b}\n"
+    "    headers: {request: {set: {a: b}, remove: [c]}, response: {add: {d: e}}}\n"
+    "    match: [{authority: {exact: a}, scheme: {exact: http}, ignoreUriCase: true}]\n"
+    "  - redirect: {uri: /, authority: a, port: 80, scheme: http, redirectCode: 302}\n"
+    "  - redirect: {uri: /, derivePort: FROM_REQUEST_PORT}\n"
+    "  - directResponse: {status: 200, body: {string: a}}\n"
+    "  - directResponse: {status: 200, body: {bytes: YQ==}}\n" + ROUTE
+    + "    rewrite: {uriRegexRewrite: {match: '(a)', rewrite: '\\1'}}\n",
+    HR.replace("name: web", "name: edits")
+    + "  - backendRefs: [{name: web, port: 80, filters: [{type: ResponseHeaderModifier, "
+    "responseHeaderModifier: {add: [{name: a, value: b}], remove: [c]}}]}]\n"
+    "    filters: [{type: RequestHeaderModifier, requestHeaderModifier: "
+    "{set: [{name: a, value: b}]}}, {type: URLRewrite, urlRewrite: "
+    "{hostname: a.b, path: {type: ReplacePrefixMatch, replacePrefixMatch: /a}}}]\n"
+    "  - filters: [{type: RequestRedirect, requestRedirect: {scheme: https, port: 1, hostname: a, "
+    "statusCode: 301, path: {type: ReplaceFullPath, replaceFullPath: /a}}}]\n",
 ]  # fmt: skip
 
 
