@@ -87,7 +87,7 @@ def judge_same(expected: Forwarded, seen: Seen) -> None:
 
 class TestPrimaryAndShadow:
     @params(FORWARDED)
-    def test_forwarded(self, shared: World, world: World, entry: RequestEntry) -> None:
+    def test_forwarded(self, world: World, entry: RequestEntry) -> None:
         assert entry.forwarded is not None and world.shadow is not None
         seen = forwarded(world, entry)
         if seen is None:
@@ -116,7 +116,7 @@ class TestPrimaryAndShadow:
         ]
 
     @params(REFUSED)
-    def test_refused(self, shared: World, world: World, entry: RequestEntry) -> None:
+    def test_refused(self, world: World, entry: RequestEntry) -> None:
         assert world.shadow is not None
         with world.ask(entry.data, entry.method) as asker:
             assert world.answered(asker, 1).status in entry.status

@@ -57,8 +57,11 @@ def test_an_octet_at_a_time(world: World, entry: RequestEntry) -> None:
 
 
 @params(FOLLOWED)
-def test_with_another_behind(world: World, entry: RequestEntry) -> None:
-    with world.ask(entry.data + SECOND, entry.method, "GET") as asker:
+@pytest.mark.parametrize("piece", [None, 1], ids=["whole", "octets"])
+def test_with_another_behind(world: World, entry: RequestEntry, piece: int | None) -> None:
+    if piece and len(entry.data) > 4096:
+        piece = 1024
+    with world.ask(entry.data + SECOND, entry.method, "GET", piece=piece) as asker:
         first = world.answered(asker, 1)
         assert first.status in [*entry.status, *([200] if entry.forwarded else [])]
         passed = entry.forwarded if first.status == 200 else None
@@ -72,6 +75,19 @@ def test_with_another_behind(world: World, entry: RequestEntry) -> None:
     if passed is not None:
         judge_seen(passed, seen.pop(0))
     assert [request.target for request in seen] == ["/second"] * (len(asker.answers) - 1)
+
+
+@params([entry for entry in FOLLOWED if entry.status and not entry.keeps])
+def test_refused_and_another_later(world: World, entry: RequestEntry) -> None:
+    """A client that goes on as if nothing had happened is not heard any more."""
+    with world.ask(entry.data, entry.method, "GET") as asker:
+        judge(world, entry, asker)
+        seen = len(world.primary.requests)
+        if asker.ended:
+            asker.send(SECOND)
+            world.wait(lambda: not asker.unsent, "all sent")
+        world.probe()
+    assert len(world.primary.requests) == seen + 1
 
 
 def test_the_corpus_is_whole() -> None:
