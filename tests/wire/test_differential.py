@@ -133,7 +133,6 @@ NGINX_REFUSES = {
     "OPTIONS of a server in absolute form": 400,
     "an OPTIONS with a body": 400,
     "Max-Forwards of 5": 400,
-    "no Host in HTTP/1.0": 400,
     "a dot for a Host": 400,
     "a percent sign without digits": 400,
     "an encoded NUL": 400,
