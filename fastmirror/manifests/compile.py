@@ -14,7 +14,7 @@ from msgspec import structs
 
 from fastmirror.manifests.addresses import is_host, parse_maps
 from fastmirror.manifests.catalog import Catalog
-from fastmirror.manifests.drafts import Actions, Draft, specificity, unique
+from fastmirror.manifests.drafts import Actions, Draft, fewest, given, specificity, unique
 from fastmirror.manifests.fields import Report
 from fastmirror.manifests.gateway import read_http_routes
 from fastmirror.manifests.istio import read_virtual_services
@@ -97,9 +97,12 @@ def _routes(drafts: Sequence[Draft], catalog: Catalog) -> list[Route]:
                 name=name,
                 to=actions.to,
                 hosts=[form for host in pieces[0].hosts for form in catalog.forms(host)],
-                match=[] if Match() in matches else matches,
+                match=fewest(matches, by_prefix=actions.by_prefix),
+                redirect=actions.redirect,
+                direct_response=actions.direct_response,
                 mirrors=actions.mirrors,
                 timeout=actions.timeout,
+                **given(rewrite=actions.rewrite, headers=actions.headers),
             )
         )
     return routes

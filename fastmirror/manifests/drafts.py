@@ -11,10 +11,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import Struct
+
 from fastmirror.manifests.addresses import short_name
 from fastmirror.manifests.catalog import Target
 from fastmirror.manifests.fields import Field
-from fastmirror.rules.model import Destination, Fraction, Match, Mirror
+from fastmirror.rules.model import (
+    Destination,
+    DirectResponse,
+    Fraction,
+    Headers,
+    Match,
+    Mirror,
+    Redirect,
+    Rewrite,
+)
 from fastmirror.rules.regex import compile_regex
 
 NAME = re.compile(r"[\x21-\x7e]{1,120}")
@@ -27,9 +38,18 @@ class Actions:
     """What happens to a request, whichever of its matches took it. Compared by identity."""
 
     name: str
-    to: list[Destination]
+    to: list[Destination]  # empty, if it answers itself
     mirrors: list[Mirror] = field(default_factory=list)
     timeout: float | None = None
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+    rewrite: Rewrite = field(default_factory=Rewrite)
+    headers: Headers = field(default_factory=Headers)
+
+    @property
+    def by_prefix(self) -> bool:
+        """It matters which of its matches took the request: what that took is replaced."""
+        return any(edit and edit.prefix is not None for edit in (self.rewrite, self.redirect))
 
 
 @dataclass(slots=True)
@@ -91,6 +111,20 @@ def unique(name: str, taken: set[str]) -> str:
         number += 1
         result = f"{name}#{number}"
     return result
+
+
+def given(**parts: Struct) -> dict[str, Any]:
+    """Those that say something: an encoder leaves out a part only where nobody has given it."""
+    return {name: part for name, part in parts.items() if part != type(part)()}
+
+
+def fewest(matches: list[Match], *, by_prefix: bool) -> list[Match]:
+    """No matches, where one takes every request; but if what a match has taken is replaced
+    (``by_prefix``), those before that one count.
+    """
+    if by_prefix and matches[:1] != [Match()]:
+        return matches
+    return [] if Match() in matches else matches
 
 
 def covers(wide: Match, narrow: Match) -> bool:

@@ -5,20 +5,31 @@ the order of the files means nothing: an exact path, the longest prefix, a metho
 most query parameters; then the oldest route, its name, its first rule.
 
 A mirror whose backend is no valid reference is dropped with a warning, and the primary works. A
-primary like that would answer 500 for its share, which the rules cannot say: it is refused.
+primary like that answers 500 for its share, and so does a rule that has none.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from msgspec import structs
+
 from fastmirror.manifests.addresses import is_host, service_host
 from fastmirror.manifests.catalog import Catalog, Target
-from fastmirror.manifests.drafts import A_NAME, NAME, Actions, Draft, add_mirror, by_specificity
+from fastmirror.manifests.drafts import (
+    A_NAME,
+    NAME,
+    Actions,
+    Draft,
+    add_mirror,
+    by_specificity,
+    given,
+)
 from fastmirror.manifests.fields import Field
+from fastmirror.manifests.gateway_filters import read_filters, read_header_filters, read_share
 from fastmirror.manifests.gateway_match import EVERY_REQUEST, read_match
 from fastmirror.manifests.source import Resource
-from fastmirror.rules.model import Destination, Fraction, Mirror
+from fastmirror.rules.model import Destination, Match, Mirror, PathMatch
 
 _TOP = ("apiVersion", "kind", "metadata", "spec")
 _GROUP = "gateway.networking.k8s.io"
@@ -47,6 +58,13 @@ def _grants(resource: Resource) -> Iterator[tuple[str, str, str]]:
                 yield user["namespace"].text(), resource.namespace, giver["name"].text("")
 
 
+def _with_path(match: Match, actions: Actions) -> Match:
+    """The prefix "/" is said where it is replaced: by its elements, so that a slash is left."""
+    if match.path is not None or not actions.by_prefix:
+        return match
+    return structs.replace(match, path=PathMatch(path_separated_prefix="/"))
+
+
 class _Route:
     """Reads one HTTPRoute."""
 
@@ -68,20 +86,30 @@ class _Route:
             name = self.resource.full_name
             if len(rules) > 1:
                 name = f"{name}/{rule['name'].matching(NAME, A_NAME, str(index))}"
-            actions = Actions(
-                name,
-                self._backends(rule),
-                self._mirrors(rule["filters"]),
-                rule["timeouts"].knows("request")["request"].seconds(),
-            )
+            actions = self._actions(rule, name)
             matches = [read_match(item) for item in rule["matches"].items()] or [EVERY_REQUEST]
-            for number, (match, precedence) in enumerate(matches if actions.to else ()):
+            for number, (match, precedence) in enumerate(matches):
                 rank = (
                     1, *precedence, self.resource.created, self.resource.namespace,
                     self.resource.name, index, number,
                 )  # fmt: skip
                 for group in groups:
-                    yield Draft(group, [match], actions, rank)
+                    yield Draft(group, [_with_path(match, actions)], actions, rank)
+
+    def _actions(self, rule: Field, name: str) -> Actions:
+        filters = read_filters(rule)
+        actions = Actions(
+            name,
+            [] if filters.redirect else self._backends(rule),
+            self._mirrors(filters.mirrors),
+            rule["timeouts"].knows("request")["request"].seconds(),
+            redirect=filters.redirect,
+            rewrite=filters.rewrite,
+            headers=filters.headers,
+        )
+        if actions.redirect and actions.mirrors:
+            filters.mirrors[0].warn("has no effect: what the proxy answers itself is not copied")
+        return actions
 
     def _hosts(self) -> list[str]:
         """The services that are its parents; for a Gateway, the hostnames, or every host."""
@@ -135,22 +163,23 @@ class _Route:
     def _backends(self, rule: Field) -> list[Destination]:
         destinations = []
         for item in rule["backendRefs"].items():
-            item.knows("group", "kind", "name", "namespace", "port", "weight")
+            item.knows("filters", "group", "kind", "name", "namespace", "port", "weight")
             weight = item["weight"].integer(0, 1_000_000, default=1)
+            headers = read_header_filters(item["filters"])
             target = self._backend(item)
             if isinstance(target, str):
-                item.problem(f"{target} (requests for it would be answered with 500)")
+                item.warn(f"{target}: its share of the requests is answered with 500")
+                destinations.append(Destination(status=500, weight=weight))
             else:
-                destinations.append(Destination(target.service, target.subset, weight))
-        if not rule["backendRefs"].items():
-            if rule.origin.report.lenient:
-                # What it does instead of routing has been ignored.
-                rule.warn("has no backend: left out")
-            else:
-                rule["backendRefs"].expected("a list of backends")
-        elif destinations and not any(destination.weight for destination in destinations):
-            rule["backendRefs"].problem("the weights add up to 0: nothing would be sent anywhere")
-        return destinations
+                destinations.append(
+                    Destination(target.service, target.subset, weight, **given(headers=headers))
+                )
+        if any(destination.weight for destination in destinations):
+            return destinations
+        why = "the weights add up to 0" if destinations else "no backend"
+        at = rule["backendRefs"] if destinations else rule
+        at.warn(f"{why}: requests are answered with 500")
+        return [Destination(status=500)]
 
     def _backend(self, item: Field) -> Target | str:
         """The target, or why there is none."""
@@ -174,17 +203,11 @@ class _Route:
 
     # -- mirrors
 
-    def _mirrors(self, filters: Field) -> list[Mirror]:
+    def _mirrors(self, filters: list[Field]) -> list[Mirror]:
         mirrors: list[Mirror] = []
-        for item in filters.items():
-            kind = item["type"].text()
-            if kind != "RequestMirror":
-                if kind:
-                    item.unsupported(f"filter {kind}")
-                continue
-            mirror = item.knows("requestMirror", "type")["requestMirror"]
+        for mirror in filters:
             mirror.knows("backendRef", "fraction", "percent")
-            percent, fraction = _share(mirror)
+            percent, fraction = read_share(mirror)
             backend = mirror["backendRef"].knows("group", "kind", "name", "namespace", "port")
             if not backend.given:
                 backend.expected("a backend")
@@ -195,21 +218,3 @@ class _Route:
             else:
                 add_mirror(mirrors, target, percent, fraction)
         return mirrors
-
-
-def _share(mirror: Field) -> tuple[int | None, Fraction | None]:
-    """How much is mirrored; all, if nothing says so."""
-    at, percent = mirror["fraction"].knows("denominator", "numerator"), mirror["percent"]
-    if at.given and percent.given:
-        at.problem("percent and fraction cannot be used together")
-        return None, None
-    if not at.given:
-        share = percent.integer(0, 100, default=100)
-        if share == 0:
-            percent.warn("0: nothing is mirrored")
-        return share, None
-    denominator = at["denominator"].integer(1, 2**31 - 1, default=100)
-    numerator = at["numerator"].integer(0, denominator)
-    if numerator == 0:
-        at.warn("0: nothing is mirrored")
-    return None, Fraction(numerator, denominator)

@@ -1,4 +1,4 @@
-"""Istio's VirtualService: its HTTP routes, in their order, with their mirrors.
+"""Istio's VirtualService: its HTTP routes, in their order, with what they do and their mirrors.
 
 Invariant: what Istio refuses is refused, what it accepts in silence although it cannot have been
 meant is warned of, and every field that the rules cannot express is refused by name.
@@ -7,30 +7,37 @@ meant is warned of, and every field that the rules cannot express is refused by 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from fastmirror.manifests.addresses import is_host
 from fastmirror.manifests.catalog import Catalog, Target
 from fastmirror.manifests.drafts import (
     A_NAME,
     NAME,
-    TOKEN,
     Actions,
     Draft,
     add_mirror,
     by_specificity,
     covers,
-    regex,
+    fewest,
+    given,
 )
 from fastmirror.manifests.fields import Field
+from fastmirror.manifests.istio_actions import (
+    read_direct_response,
+    read_headers,
+    read_redirect,
+    read_rewrite,
+)
+from fastmirror.manifests.istio_match import read_match
 from fastmirror.manifests.source import Resource
-from fastmirror.rules.model import Destination, HeaderMatch, Match, Mirror, PathMatch, StringMatch
+from fastmirror.rules.model import Destination, Match, Mirror
 
 _TOP = ("apiVersion", "kind", "metadata", "spec")
 _HTTP = (
-    "match", "mirror", "mirrorPercent", "mirrorPercentage", "mirror_percent", "mirrors", "name",
-    "route", "timeout",
+    "directResponse", "headers", "match", "mirror", "mirrorPercent", "mirrorPercentage",
+    "mirror_percent", "mirrors", "name", "redirect", "rewrite", "route", "timeout",
 )  # fmt: skip
+_ANSWERS = ("redirect", "directResponse")  # instead of a route
 
 
 def read_virtual_services(resources: Sequence[Resource], catalog: Catalog) -> Iterator[Draft]:
@@ -79,21 +86,67 @@ def _rules(
         name = resource.full_name
         if len(items) > 1:
             name = f"{name}/{rule['name'].matching(NAME, A_NAME, str(index))}"
-        matches = [_match(item) for item in rule["match"].items()]
-        if Match() in matches:
-            matches = []
-        if all(any(covers(wide, match) for wide in earlier) for match in matches or [Match()]):
+        matches = _matches(rule)
+        if matches is None:
+            rule.warn("never runs: none of its matches can hold")
+        elif _all_covered(matches, earlier):
             rule.warn("never runs: the rules before it take every request that it matches")
-        earlier += matches or [Match()]
-        destinations = _destinations(rule["route"], resource.namespace, catalog)
-        mirrors = _mirrors(rule, resource.namespace, catalog)
-        if destinations:
-            yield matches, Actions(name, destinations, mirrors, rule["timeout"].seconds())
-        elif rule.origin.report.lenient:
-            # What it does instead of routing has been ignored.
-            rule.warn("has no destination: left out")
-        elif not rule["route"].items():
-            rule["route"].expected("a list of destinations")
+        earlier += [Match()] if matches == [] else matches or []
+        actions = _actions(rule, name, resource.namespace, matches or [], catalog)
+        if matches is not None and actions is not None:
+            yield matches, actions
+
+
+def _matches(rule: Field) -> list[Match] | None:
+    """Empty: every request; None: no request at all."""
+    items = rule["match"].items()
+    by_prefix = bool(rule["rewrite"]["uri"].value)
+    found = [read_match(item, by_prefix=by_prefix) for item in items]
+    matches = [match for match in found if match is not None]
+    if items and not matches:
+        return None
+    return fewest(matches, by_prefix=by_prefix)
+
+
+def _all_covered(matches: list[Match], earlier: list[Match]) -> bool:
+    return all(any(covers(wide, match) for wide in earlier) for match in matches or [Match()])
+
+
+def _actions(
+    rule: Field, name: str, namespace: str, matches: list[Match], catalog: Catalog
+) -> Actions | None:
+    """None: what it does instead of routing could not be read, and has been ignored or refused."""
+    _check_together(rule)
+    actions = Actions(
+        name,
+        _destinations(rule["route"], namespace, catalog),
+        _mirrors(rule, namespace, catalog),
+        rule["timeout"].seconds(),
+        read_redirect(rule["redirect"]),
+        read_direct_response(rule["directResponse"]),
+        read_rewrite(rule["rewrite"], matches),
+        read_headers(rule["headers"]),
+    )
+    if actions.to or actions.redirect or actions.direct_response:
+        if actions.mirrors and not actions.to:
+            at = rule["mirror"] if rule["mirror"].given else rule["mirrors"]
+            at.warn("has no effect: what the proxy answers itself is not copied")
+        return actions
+    if rule.origin.report.lenient:
+        rule.warn("has no destination: left out")
+    elif not any(rule[other].given for other in _ANSWERS) and not rule["route"].items():
+        rule["route"].expected("a list of destinations")
+    return None
+
+
+def _check_together(rule: Field) -> None:
+    given = [answer for answer in _ANSWERS if rule[answer].given]
+    if given and rule["route"].items():
+        rule[given[0]].problem(f"route and {given[0]} cannot be used together")
+    if len(given) > 1:
+        rule[given[1]].problem(f"{given[0]} and {given[1]} cannot be used together")
+    if given and rule["rewrite"].given:
+        rule["rewrite"].problem(f"{given[0]} and rewrite cannot be used together")
 
 
 # -- where requests go
@@ -103,12 +156,15 @@ def _destinations(route: Field, namespace: str, catalog: Catalog) -> list[Destin
     items = route.items()
     destinations = []
     for item in items:
-        item.knows("destination", "weight")
+        item.knows("destination", "headers", "weight")
         # A weight that is absent among several is 0; one destination takes all, whatever it says.
         weight = item["weight"].integer(0, 1_000_000, default=0)
+        headers = read_headers(item["headers"])
         if target := _target(item["destination"], namespace, catalog):
             weight = weight if len(items) > 1 else 1
-            destinations.append(Destination(target.service, target.subset, weight))
+            destinations.append(
+                Destination(target.service, target.subset, weight, **given(headers=headers))
+            )
     if destinations and not any(destination.weight for destination in destinations):
         route.problem("the weights add up to 0: nothing would be sent anywhere")
     return destinations
@@ -178,69 +234,3 @@ def _percent(at: Field) -> float:
     if percent == 0:
         at.warn("0: nothing is mirrored")
     return percent
-
-
-# -- which requests
-
-
-def _match(item: Field) -> Match:
-    item.knows("headers", "method", "queryParams", "uri", "withoutHeaders", over=("name",))
-    if not item.given:
-        item.expected("a mapping")
-    method = _strings(item["method"]) if item["method"].given else None
-    headers: dict[str, HeaderMatch] = {}
-    for name, at in item["withoutHeaders"].entries().items():
-        _check_header(at, name)
-        if _strings(at):
-            at.unsupported("a value in withoutHeaders")
-        headers[name] = HeaderMatch(present=False)
-    for name, at in item["headers"].entries().items():
-        _check_header(at, name)
-        if name in headers:
-            at.problem("is in withoutHeaders as well")
-        headers[name] = HeaderMatch(**(_strings(at) or {"present": True}))
-    return Match(
-        path=_path(item["uri"]),
-        method=_method(item["method"], method) if method else None,
-        headers=headers,
-        query={
-            # Present, whatever its value.
-            name: StringMatch(**(_strings(at) or {"prefix": ""}))
-            for name, at in item["queryParams"].entries().items()
-        },
-    )
-
-
-def _strings(at: Field) -> dict[str, Any]:
-    """A StringMatch: exact, prefix or regex; none of them is for the caller to understand."""
-    given = list(at.knows("exact", "prefix", "regex").entries())
-    if len(given) > 1:
-        at.expected("one of exact, prefix, regex")
-    for kind in given:
-        if kind == "regex":
-            regex(at[kind])
-        else:
-            at[kind].string()
-    return {kind: at[kind].value for kind in given[:1] if isinstance(at[kind].value, str)}
-
-
-def _path(at: Field) -> PathMatch | None:
-    kinds = _strings(at)
-    for kind in ("exact", "prefix"):
-        text = kinds.get(kind)
-        if text is not None and not text.startswith("/") and (kind, text) != ("prefix", ""):
-            at[kind].expected("a path that begins with /")
-    # An empty prefix matches every request.
-    return PathMatch(**kinds) if kinds not in ({}, {"prefix": ""}) else None
-
-
-def _method(at: Field, kinds: dict[str, str]) -> str | StringMatch:
-    exact = kinds.get("exact")
-    if exact is None:
-        return StringMatch(**kinds)
-    return at["exact"].matching(TOKEN, "a method such as GET")
-
-
-def _check_header(at: Field, name: str) -> None:
-    if TOKEN.fullmatch(name) is None:
-        at.problem("expected the name of a header")
