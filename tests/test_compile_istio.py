@@ -187,9 +187,7 @@ def test_two_virtual_services_for_one_host_are_warned_of():
 
 UNSUPPORTED = [
     "delegate: {name: x}",
-    "fault: {abort: {httpStatus: 500}}",
     "retries: {attempts: 3}",
-    "corsPolicy: {}",
     "nonsense: 1",
 ]
 
@@ -264,7 +262,7 @@ def test_hosts_that_are_none(host):
 
 def test_every_mistake_of_every_file_is_reported():
     problems = refused(
-        VS + ROUTE + "    fault: {}\n    retries: {}\n",
+        VS + ROUTE + "    tcp: {}\n    retries: {}\n",
         "kind: Nonsense\napiVersion: v1\nmetadata: {name: x}\n",
         "a: [",
         HR + "  - backendRefs: [{name: a, port: 0}]\n",

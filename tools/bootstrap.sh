@@ -13,7 +13,10 @@ programs=(make curl)
 optional=() # installed with the others; that they cannot be had is said, and no more
 case ${1-} in
 demo) ;;
-test) programs+=(nginx) ;;
+test)
+    programs+=(nginx)
+    optional+=(haproxy nodejs wget hey) # what tests/interop has in front of the proxy and behind it
+    ;;
 bench)
     programs+=(nginx wrk)
     optional+=(haproxy)
@@ -76,17 +79,24 @@ can_install() {
     command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 }
 
+install() {
+    if [ $# -gt 0 ] && can_install; then
+        say "installing $* (about a minute)"
+        apt_install "$@"
+    fi
+}
+
 if [ -n "${PYTHON-}" ] && ! find_python >/dev/null; then
     say "PYTHON=$PYTHON is no Python 3.11 or newer with venv and headers"
     exit 1
 fi
-for listing in missing "without ${optional[*]}"; do # apart: one that cannot be had fails them all
-    mapfile -t lacking < <($listing)
-    if [ ${#lacking[@]} -gt 0 ] && can_install; then
-        say "installing ${lacking[*]} (about a minute)"
-        apt_install "${lacking[@]}"
-    fi
-done
+mapfile -t lacking < <(missing)
+install "${lacking[@]}"
+mapfile -t lacking < <(without "${optional[@]}")
+install "${lacking[@]}"
+if [ ${#lacking[@]} -gt 1 ]; then # one that cannot be had fails them all
+    for program in $(without "${lacking[@]}"); do install "$program"; done
+fi
 mapfile -t lacking < <(without "${optional[@]}")
 [ ${#lacking[@]} = 0 ] || say "going on without ${lacking[*]}"
 mapfile -t lacking < <(missing)

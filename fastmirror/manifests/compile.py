@@ -102,7 +102,8 @@ def _routes(drafts: Sequence[Draft], catalog: Catalog) -> list[Route]:
                 direct_response=actions.direct_response,
                 mirrors=actions.mirrors,
                 timeout=actions.timeout,
-                **given(rewrite=actions.rewrite, headers=actions.headers),
+                cors=actions.cors,
+                **given(rewrite=actions.rewrite, headers=actions.headers, fault=actions.fault),
             )
         )
     return routes

@@ -17,8 +17,10 @@ from fastmirror.manifests.addresses import short_name
 from fastmirror.manifests.catalog import Target
 from fastmirror.manifests.fields import Field
 from fastmirror.rules.model import (
+    Cors,
     Destination,
     DirectResponse,
+    Fault,
     Fraction,
     Headers,
     Match,
@@ -45,6 +47,8 @@ class Actions:
     direct_response: DirectResponse | None = None
     rewrite: Rewrite = field(default_factory=Rewrite)
     headers: Headers = field(default_factory=Headers)
+    fault: Fault = field(default_factory=Fault)
+    cors: Cors | None = None
 
     @property
     def by_prefix(self) -> bool:

@@ -106,6 +106,7 @@ class _Route:
             redirect=filters.redirect,
             rewrite=filters.rewrite,
             headers=filters.headers,
+            cors=filters.cors,
         )
         if actions.redirect and actions.mirrors:
             filters.mirrors[0].warn("has no effect: what the proxy answers itself is not copied")

@@ -14,10 +14,12 @@ from fastmirror.manifests.addresses import is_host
 from fastmirror.manifests.drafts import given
 from fastmirror.manifests.edits import Changes, read_path
 from fastmirror.manifests.fields import Field
-from fastmirror.rules.model import Fraction, HeaderChange, Headers, Redirect, Rewrite
+from fastmirror.manifests.policies import read_gateway_cors
+from fastmirror.rules.model import Cors, Fraction, HeaderChange, Headers, Redirect, Rewrite
 
 # The field that each type has.
 _TYPES = {
+    "CORS": "cors",
     "RequestHeaderModifier": "requestHeaderModifier",
     "ResponseHeaderModifier": "responseHeaderModifier",
     "RequestMirror": "requestMirror",
@@ -32,6 +34,7 @@ class Filters:
     headers: Headers = field(default_factory=Headers)
     redirect: Redirect | None = None
     rewrite: Rewrite = field(default_factory=Rewrite)
+    cors: Cors | None = None
     mirrors: list[Field] = field(default_factory=list)
 
 
@@ -44,6 +47,8 @@ def read_filters(rule: Field) -> Filters:
     if redirect and rule["backendRefs"].items():
         redirect.problem("RequestRedirect and backendRefs cannot be used together")
     filters = Filters(_headers(found), mirrors=found.get("RequestMirror", []))
+    if cors := _one(found, "CORS"):
+        filters.cors = read_gateway_cors(cors)
     if redirect:
         filters.redirect = _redirect(redirect, rule["matches"])
     if rewrite:

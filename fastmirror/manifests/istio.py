@@ -29,13 +29,15 @@ from fastmirror.manifests.istio_actions import (
     read_rewrite,
 )
 from fastmirror.manifests.istio_match import read_match
+from fastmirror.manifests.policies import read_cors, read_fault
 from fastmirror.manifests.source import Resource
 from fastmirror.rules.model import Destination, Match, Mirror
 
 _TOP = ("apiVersion", "kind", "metadata", "spec")
 _HTTP = (
-    "directResponse", "headers", "match", "mirror", "mirrorPercent", "mirrorPercentage",
-    "mirror_percent", "mirrors", "name", "redirect", "rewrite", "route", "timeout",
+    "corsPolicy", "directResponse", "fault", "headers", "match", "mirror", "mirrorPercent",
+    "mirrorPercentage", "mirror_percent", "mirrors", "name", "redirect", "rewrite", "route",
+    "timeout",
 )  # fmt: skip
 _ANSWERS = ("redirect", "directResponse")  # instead of a route
 
@@ -126,6 +128,8 @@ def _actions(
         read_direct_response(rule["directResponse"]),
         read_rewrite(rule["rewrite"], matches),
         read_headers(rule["headers"]),
+        read_fault(rule["fault"]),
+        read_cors(rule["corsPolicy"]) if rule["corsPolicy"].given else None,
     )
     if actions.to or actions.redirect or actions.direct_response:
         if actions.mirrors and not actions.to:

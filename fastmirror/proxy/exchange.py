@@ -187,6 +187,8 @@ class Exchange(ResponseHandler):
                 wanted = target.path.apply(request, entry.matched(request))
             if target.host is not None:
                 host = target.host
+        if not host:  # HTTP/1.0 has none, and what is forwarded is HTTP/1.1
+            host = self.member.name
         self.sent_host = host
         self.head = write_request(
             self.method,

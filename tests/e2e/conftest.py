@@ -33,6 +33,9 @@ class Started:
         self._processes.append(nginx)
         return nginx
 
+    def add(self, process: Process) -> None:
+        self._processes.append(process)
+
     def finish(self) -> None:
         problems = []
         for process in reversed(self._processes):
