@@ -31,7 +31,8 @@ def text(report: Report) -> str:
 
 
 def _cut(said: str) -> str:
-    said = said.encode("unicode_escape").decode("ascii").replace("\\\\x", "\\x")
+    """One line that a terminal shows as it is."""
+    said = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in said)
     return said if len(said) <= _WIDEST else f"{said[: _WIDEST - 3]}..."
 
 
