@@ -15,12 +15,13 @@ from fastmirror.rules.load import RulesError, encode_rules, load_rules
 
 _USAGE = """\
 usage: fastmirror --listen ADDR --rules FILE [OPTION ...]
-       fastmirror {run,compile,check,show,demo} ...
+       fastmirror {run,compile,check,show,explain,demo} ...
 
   run       serve (what happens without a command; see: fastmirror run --help)
   compile   make rules of Istio and Gateway API manifests
   check     say what is wrong with rules or manifests
   show      print rules as YAML
+  explain   say what becomes of a request under rules
   demo      Istio's mirroring task, on this machine
 
   --version, --help"""
@@ -207,6 +208,12 @@ def _show(arguments: list[str]) -> int:
     return 0
 
 
+def _explain(arguments: list[str]) -> int:
+    from fastmirror.explain.command import run
+
+    return run(arguments)
+
+
 def _demo(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fastmirror demo", allow_abbrev=False)
     parser.add_argument("--plain", action="store_true", help="no colour, no movement")
@@ -221,5 +228,6 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compile": _compile,
     "check": _check,
     "show": _show,
+    "explain": _explain,
     "demo": _demo,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from shlex import split
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from fastmirror import counts, options
 from fastmirror.admin.pages import GET, POST
 from fastmirror.cli import main
+from fastmirror.explain import report
 from fastmirror.manifests.compile import compile_manifests
 from fastmirror.metrics import MetricsPage
 from fastmirror.mirror.mirror import share_of
@@ -109,6 +111,38 @@ def test_every_field_of_the_rules_is_documented(struct: type[msgspec.Struct]) ->
             assert default.startswith(expected), field.name
         else:
             assert default.strip("`") == expected, field.name
+
+
+# -- what explain says
+
+
+@pytest.mark.parametrize(
+    "struct",
+    [
+        each
+        for each in vars(report).values()
+        if isinstance(each, type) and each is not report.Struct
+    ],
+    ids=lambda struct: struct.__name__,
+)
+def test_every_field_of_a_report_is_documented(struct: type[msgspec.Struct]) -> None:
+    text = page("docs/explain.md").split(f"\n### {struct.__name__}\n", 1)[1].split("\n### ", 1)[0]
+    rows = table(text, "field", "type", "meaning")
+    assert list(rows) == [field.name for field in msgspec.structs.fields(struct)]
+    for field in msgspec.structs.fields(struct):
+        kind, meaning = rows[field.name]
+        assert meaning
+        assert ("null" in kind) == ("None" in str(field.type)), field.name
+
+
+def test_the_example_of_explain_is_what_it_says(tmp_path, capsys) -> None:
+    text = page("docs/explain.md")
+    [rules], [command] = blocks(text, "yaml"), blocks(text, "sh")
+    file = tmp_path / "rules.yaml"
+    file.write_text(rules)
+    assert main([str(file) if word == "rules.yaml" else word for word in split(command)[1:]]) == 0
+    said = "".join(f"    {line}".rstrip() + "\n" for line in capsys.readouterr().out.splitlines())
+    assert said in text, said
 
 
 # -- options
@@ -238,7 +272,7 @@ def test_the_example_recomputes_what_the_proxy_decides() -> None:
 
 def test_flags_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = {"--help", "--version"}
-    for command in ("run", "compile", "check", "show", "demo"):
+    for command in ("run", "compile", "check", "show", "explain", "demo"):
         assert main([command, "--help"]) == 0
         known |= set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):

@@ -40,8 +40,8 @@ cdef class SharedConnection(ResponseHandler):
 
 cdef class Copy(ResponseHandler):
     cdef CopyOwner mirror
-    cdef Member member
-    cdef bytes head
+    cdef readonly Member member
+    cdef readonly bytes head
     cdef bint to_head                   # the request is HEAD
     cdef bint has_body
     cdef int state

@@ -55,6 +55,12 @@ def share_of(spec: MirrorSpec) -> Fraction:
     return Fraction(100.0 if spec.percent is None else spec.percent) / 100
 
 
+def sampler_of(route: str, spec: MirrorSpec) -> Sampler:
+    """What decides for a mirror of a route."""
+    salt = spec.salt if spec.salt is not None else f"{route}/{mirror_name(spec)}"
+    return Sampler(share_of(spec), salt.encode())
+
+
 class Mirror(CopyOwner):
     """``workers``: among how many processes the rate is shared."""
 
@@ -75,8 +81,7 @@ class Mirror(CopyOwner):
         self.control = control
         self.counts = counts
         self.wheel = wheel
-        salt = spec.salt if spec.salt is not None else f"{route}/{self.name}"
-        self.sampler = Sampler(share_of(spec), salt.encode())
+        self.sampler = sampler_of(route, spec)
         self.key = KeyReader(spec.sample_by) if spec.sample_by is not None else None
         self.missing = _MISSING[spec.missing]
         self.methods = (

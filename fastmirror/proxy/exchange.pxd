@@ -49,12 +49,12 @@ cdef class Exchange(ResponseHandler):
     # Where it goes.
     cdef readonly RouteAction action
     cdef readonly Member member
-    cdef Cluster cluster
-    cdef Target target                  # None: not routed yet
+    cdef readonly Cluster cluster
+    cdef readonly Target target                  # None: not routed yet
     cdef bytes sent_host                # as the primary gets it
     cdef bytes origin                   # of a cross-origin request that the route allows; or None
     cdef object own                     # (media type, field lines, body) of the route's answer
-    cdef RequestHead head
+    cdef readonly RequestHead head      # as the primary gets it; None: it gets none
     cdef UpstreamConnection connection
     cdef bint connecting
     cdef int attempts

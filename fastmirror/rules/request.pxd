@@ -21,7 +21,7 @@ cdef class Request:
 
 
 cdef class KeyReader:
-    cdef int source
+    cdef readonly int source
     cdef bytes name
 
-    cdef bytes read(self, Request request)
+    cpdef bytes read(self, Request request)

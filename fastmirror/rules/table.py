@@ -130,6 +130,14 @@ class RouteTable:
                 return found if found is not None else self._merge(suffix, False)
         return self.everything
 
+    def candidates(self, host: bytes) -> list[RouteEntry]:
+        """The routes that ``find`` asks of a host's requests, in order."""
+        return self._candidates(host)
+
+    def is_named(self, host: bytes) -> bool:
+        """Whether a route names the host, so that the default policy does not hold for it."""
+        return self._candidates(host) is not self.everything
+
     def find(self, request: Request) -> RouteEntry | None:
         """The route that takes the request; None: no route, and no service of that name."""
         candidates = self._candidates(request.host)

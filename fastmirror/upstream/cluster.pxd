@@ -19,7 +19,7 @@ cdef class Cluster:
     cdef readonly list members          # of Member: every address of every endpoint
     cdef readonly bint weighted
     cdef int balance
-    cdef KeyReader key
+    cdef readonly KeyReader key         # of HASH; else None
     cdef long next                      # round robin
     cdef long total
 
