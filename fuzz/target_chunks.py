@@ -1,8 +1,8 @@
 """Chunked bodies and heads in pieces, from any octets.
 
 Invariant: how the octets are cut makes no difference, and a body that is accepted is accepted and
-read the same by httptools and h11, and so is what is written of it anew. (httptools is stricter
-about extensions and about trailers that frame, of which nothing is passed on.)
+read the same by httptools and h11, and so is what is written of it anew. (Both are stricter about
+trailers that frame, and httptools about extensions, of which nothing is passed on.)
 
 An input is an octet that says how it is cut, and the data.
 """
@@ -80,12 +80,18 @@ class Llhttp:
         self.complete = True
 
 
-def by_h11(data: bytes) -> Body:
+def by_h11(data: bytes) -> Body | None:
+    """None: it refuses trailers that frame."""
     peer = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     peer.receive_data(data)
     body = b""
     while True:
-        event = peer.next_event()
+        try:
+            event = peer.next_event()
+        except h11.RemoteProtocolError as error:
+            if re.search("Transfer-Encoding|Content-Length", str(error)) is None:
+                raise
+            return None
         if isinstance(event, h11.Data):
             body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
@@ -119,11 +125,13 @@ def one_input(data: bytes) -> None:
     if not theirs.stricter:
         assert theirs.complete
         assert (theirs.body, theirs.items) == found
-    assert by_h11(HEAD + data[:end]) == found
+    assert by_h11(HEAD + data[:end]) in (found, None)
     for each in (written, cut[3]):
         theirs = Llhttp(HEAD + each)
+        again = by_h11(HEAD + each)
         assert theirs.complete
-        assert theirs.body == found[0]
+        assert again is not None
+        assert theirs.body == again[0] == found[0]
         [message], stop = strict.read_requests(HEAD + each)
         assert stop == len(HEAD + each)
         assert message.body == found[0]

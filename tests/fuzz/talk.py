@@ -118,6 +118,14 @@ def _ask(draw: st.DrawFn, name: bytes, may_be_last: bool) -> Ask:
     return Ask(name, empty + head + payload, method, target, body, trailers, style)
 
 
+def get(name: bytes) -> st.SearchStrategy[Ask]:
+    """A request without a body."""
+    data = b"GET / HTTP/1.1\r\nhost: a\r\nx-id: %b\r\nx-style: %b\r\n\r\n"
+    return st.sampled_from(STYLES).map(
+        lambda style: Ask(name, data % (name, style), b"GET", b"/", b"", [], style)
+    )
+
+
 def answer_to(message: strict.Message) -> tuple[bytes, bool]:
     """The primary's answer, and whether it closes behind it. It says whom it is for."""
     name, method = message.first(b"x-id"), message.start[0]

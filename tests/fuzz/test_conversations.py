@@ -52,7 +52,7 @@ def check_answers(
 
 def held(asks: list[talk.Ask], pieces: list[bytes], half_close: bool) -> tuple[Any, ...]:
     """What the primary got and what the client got, of a conversation in these pieces."""
-    place = Place(talk.answer_to, talk.shadow_answer_to, {}, CALM)
+    place = Place(talk.answer_to, talk.shadow_answer_to, {}, CALM, timeout="5s")
     got: list[bytes] = []
 
     def enough(received: bytes) -> bool:
@@ -61,7 +61,7 @@ def held(asks: list[talk.Ask], pieces: list[bytes], half_close: bool) -> tuple[A
         return all_there and not answers[-1].until_close
 
     async def scenario() -> None:
-        got.append(await place.talk(pieces, half_close, enough))
+        got.append(await place.talk(await place.connect(enough), pieces, half_close))
 
     conversation(place, scenario)
     requests = sorted(place.primary.requests(), key=lambda each: each.value(b"x-id"))
@@ -121,7 +121,7 @@ def test_damaged_requests(asks, changes, cut, half_close, mirror):
     place = Place(talk.answer_to, talk.shadow_answer_to, mirror, HASTY)
 
     async def scenario() -> None:
-        received = await place.talk(talk.cut(data, cut), half_close)
+        received = await place.talk(await place.connect(), talk.cut(data, cut), half_close)
         check_answers(received, told_by(data, received))
 
     conversation(place, scenario)
@@ -136,8 +136,12 @@ _plans = st.lists(_damage, min_size=len(talk.IDS), max_size=len(talk.IDS))
 
 @st.composite
 def _clients(draw: st.DrawFn) -> list[list[talk.Ask]]:
-    """Conversations that are held at once; no id is in two of them."""
+    """Conversations that are held at once; no id is in two of them. Some are a burst of requests
+    whose copies may share a connection.
+    """
     names = iter(talk.IDS)
+    if draw(st.booleans()):
+        return [[draw(talk.get(next(names)))] for _ in range(draw(st.integers(2, 8)))]
     found = []
     for _ in range(draw(st.integers(1, 3))):
         asks = draw(talk.asks(last_style=False))[:4]
@@ -183,9 +187,14 @@ def test_damaged_answers(pipeline, clients, primary, shadow):
 
     async def scenario() -> None:
         # A connection to the shadow that was kept alive: the condition for a pipeline.
-        await place.talk([b"GET / HTTP/1.1\r\nhost: a\r\nx-id: first\r\n\r\n"], True)
+        first = b"GET / HTTP/1.1\r\nhost: a\r\nx-id: first\r\n\r\n"
+        await place.talk(await place.connect(), [first], True)
         await place.settled()
-        talks = [place.talk([b"".join(ask.data for ask in asks)], True) for asks in clients]
+        connected = [await place.connect() for _ in clients]
+        talks = [
+            place.talk(client, [b"".join(ask.data for ask in asks)], True)
+            for client, asks in zip(connected, clients, strict=True)
+        ]
         for asks, received in zip(clients, await asyncio.gather(*talks), strict=True):
             answers = check_answers(received, methods(asks))
             assert len(answers) <= len(asks)

@@ -108,13 +108,21 @@ class Client(asyncio.Protocol):
 
 
 class Place:
-    """All of it. ``mirror``: fields of the one mirror; ``options``: of the proxy."""
+    """All of it. ``mirror``: fields of the one mirror; ``options``: of the proxy; ``timeout``: for
+    answers.
+    """
 
     def __init__(
-        self, primary: Script, shadow: Script, mirror: dict[str, object], options: dict[str, Any]
+        self,
+        primary: Script,
+        shadow: Script,
+        mirror: dict[str, object],
+        options: dict[str, Any],
+        timeout: str = "300ms",
     ) -> None:
         self.primary, self.shadow = Service(primary), Service(shadow)
-        self.mirror = {"service": "shadow", "name": "m", "response_timeout": "300ms", **mirror}
+        self.mirror = {"service": "shadow", "name": "m", "response_timeout": timeout, **mirror}
+        self.timeout = timeout
         self.options = Options(**options)
         self.servers: list[asyncio.AbstractServer] = []
         self.unexpected: list[object] = []
@@ -137,7 +145,7 @@ class Place:
                 {
                     "name": "r",
                     "to": [{"service": "primary"}],
-                    "timeout": "300ms",
+                    "timeout": self.timeout,
                     "mirrors": [self.mirror],
                 }
             ],
@@ -153,15 +161,13 @@ class Place:
         self.servers.append(proxy)
         self.port = proxy.sockets[0].getsockname()[1]
 
-    async def talk(
-        self,
-        pieces: list[bytes],
-        half_close: bool,
-        enough: Callable[[bytes], bool] = lambda received: False,
-    ) -> bytes:
-        """Send the pieces, each in a turn of its own; what came back until the end."""
+    async def connect(self, enough: Callable[[bytes], bool] = lambda received: False) -> Client:
         loop = asyncio.get_running_loop()
         _, client = await loop.create_connection(lambda: Client(enough), "127.0.0.1", self.port)
+        return client
+
+    async def talk(self, client: Client, pieces: list[bytes], half_close: bool) -> bytes:
+        """Send the pieces, each in a turn of its own; what came back until the end."""
         for piece in pieces:
             if client.transport.is_closing():
                 break
