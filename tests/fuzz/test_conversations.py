@@ -115,10 +115,11 @@ def told_by(data: bytes, received: bytes) -> Callable[[int, strict.Message], byt
     cuts,
     st.sampled_from([True, True, True, False]),
     st.sampled_from([{}, {"max_body": 30}, {"pipeline": 16}, {"percent": 50}]),
+    st.sampled_from([False, False, False, True]),
 )
-def test_damaged_requests(asks, changes, cut, half_close, mirror):
+def test_damaged_requests(asks, changes, cut, half_close, mirror, dead):
     data = talk.damaged(b"".join(ask.data for ask in asks), changes)
-    place = Place(talk.answer_to, talk.shadow_answer_to, mirror, HASTY)
+    place = Place(talk.answer_to, talk.shadow_answer_to, mirror, HASTY, dead=dead)
 
     async def scenario() -> None:
         received = await place.talk(await place.connect(), talk.cut(data, cut), half_close)

@@ -109,7 +109,7 @@ class Client(asyncio.Protocol):
 
 class Place:
     """All of it. ``mirror``: fields of the one mirror; ``options``: of the proxy; ``timeout``: for
-    answers.
+    answers; ``dead``: nobody listens where the shadow should be.
     """
 
     def __init__(
@@ -119,10 +119,12 @@ class Place:
         mirror: dict[str, object],
         options: dict[str, Any],
         timeout: str = "300ms",
+        dead: bool = False,
     ) -> None:
         self.primary, self.shadow = Service(primary), Service(shadow)
         self.mirror = {"service": "shadow", "name": "m", "response_timeout": timeout, **mirror}
         self.timeout = timeout
+        self.dead = dead
         self.options = Options(**options)
         self.servers: list[asyncio.AbstractServer] = []
         self.unexpected: list[object] = []
@@ -135,6 +137,8 @@ class Place:
             server = await loop.create_server(lambda of=service: Peer(of), "127.0.0.1", 0)
             self.servers.append(server)
             ports[name] = server.sockets[0].getsockname()[1]
+            if self.dead and service is self.shadow:
+                server.close()
         document = {
             "version": 1,
             "services": [
