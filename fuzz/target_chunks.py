@@ -9,8 +9,6 @@ An input is an octet that says how it is cut, and the data.
 
 from __future__ import annotations
 
-import re
-
 import h11
 import harness
 from httptools import HttpParserError, HttpRequestParser
@@ -21,6 +19,7 @@ from fuzz import strict
 
 HEAD = b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n"
 LIMIT = 4096
+FRAMING = (b"transfer-encoding", b"content-length")
 
 Body = tuple[bytes, list[tuple[bytes, bytes]]]
 
@@ -62,7 +61,7 @@ class Llhttp:
         try:
             HttpRequestParser(self).feed_data(data)
         except HttpParserError as error:
-            if re.search("chunk extension|Transfer-Encoding|Content-Length", str(error)) is None:
+            if "chunk extension" not in str(error):
                 raise
             self.stricter = True
 
@@ -80,18 +79,12 @@ class Llhttp:
         self.complete = True
 
 
-def by_h11(data: bytes) -> Body | None:
-    """None: it refuses trailers that frame."""
+def by_h11(data: bytes) -> Body:
     peer = h11.Connection(h11.SERVER, max_incomplete_event_size=1 << 20)
     peer.receive_data(data)
     body = b""
     while True:
-        try:
-            event = peer.next_event()
-        except h11.RemoteProtocolError as error:
-            if re.search("Transfer-Encoding|Content-Length", str(error)) is None:
-                raise
-            return None
+        event = peer.next_event()
         if isinstance(event, h11.Data):
             body += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
@@ -121,17 +114,16 @@ def one_input(data: bytes) -> None:
     assert cut[:3] == (outcome, found, end)
     if outcome != "complete":
         return
-    theirs = Llhttp(HEAD + data[:end])
-    if not theirs.stricter:
-        assert theirs.complete
-        assert (theirs.body, theirs.items) == found
-    assert by_h11(HEAD + data[:end]) in (found, None)
+    if not any(name.lower() in FRAMING for name, _ in found[1]):
+        theirs = Llhttp(HEAD + data[:end])
+        if not theirs.stricter:
+            assert theirs.complete
+            assert (theirs.body, theirs.items) == found
+        assert by_h11(HEAD + data[:end]) == found
     for each in (written, cut[3]):
         theirs = Llhttp(HEAD + each)
-        again = by_h11(HEAD + each)
         assert theirs.complete
-        assert again is not None
-        assert theirs.body == again[0] == found[0]
+        assert theirs.body == by_h11(HEAD + each)[0] == found[0]
         [message], stop = strict.read_requests(HEAD + each)
         assert stop == len(HEAD + each)
         assert message.body == found[0]
