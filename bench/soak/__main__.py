@@ -61,7 +61,8 @@ class Soak:
 
     async def _watch(self) -> None:
         begun = time.monotonic()
-        ticks = 0
+        ticks = before = 0
+        cpu = self.proxy.cpu()
         while True:
             await asyncio.sleep(0.25)
             done = self.tally.counted
@@ -70,7 +71,13 @@ class Soak:
             if ticks % 40 == 0:
                 rate = done / (time.monotonic() - begun)
                 megabytes = self.memory[-1][1] / 1e6
-                print(f"{done:9,d} requests, {rate:,.0f}/s, {megabytes:.1f} MB", flush=True)
+                spent = (self.proxy.cpu() - cpu) * 1e6 / max(1, done - before)
+                cpu, before = self.proxy.cpu(), done
+                print(
+                    f"{done:9,d} requests, {rate:,.0f}/s; since the last line "
+                    f"{spent:.0f} us of CPU each; {megabytes:.1f} MB",
+                    flush=True,
+                )
 
     async def _reload(self) -> None:
         while True:

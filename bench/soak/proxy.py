@@ -109,6 +109,11 @@ class Proxy:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
+    def cpu(self) -> float:
+        """Seconds of CPU so far."""
+        run = Path(f"/proc/{self.process.pid}/schedstat").read_text().split()[0]
+        return int(run) / 1e9
+
     def descriptors(self) -> int:
         """Those that stay: connections to the admin listener come and go."""
 
