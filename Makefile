@@ -12,8 +12,10 @@ CYTHON := $(filter %.pyx %.pxd,$(SOURCES))
 # $(call quietly,COMMAND): its output is shown when it fails, and only then.
 quietly = ( $(1) ) > $(VENV)/make.log 2>&1 || { status=$$?; cat $(VENV)/make.log; exit $$status; }
 
+FUZZ_TIME ?= 120
+
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench instructions clean
+.PHONY: help venv demo test lint bench instructions fuzz soak clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -48,6 +50,12 @@ bench: $(VENV)/installed ## compare with nginx, HAProxy and Envoy (40 minutes; B
 
 instructions: $(VENV)/installed ## what a request costs in instructions; needs valgrind and h2load (minutes)
 	@$(BIN)/python -m bench.instructions
+
+fuzz: ## fuzz the compiled part with sanitizers; needs clang (2 minutes; FUZZ_TIME=1200: 20)
+	@fuzz/run.sh $(FUZZ_TIME)
+
+soak: $(VENV)/installed ## a million requests while everything goes wrong (minutes; SOAK='--requests 50000')
+	@$(BIN)/python -m bench.soak $(SOAK)
 
 clean: ## remove .venv, the compiled modules and everything else that was made
 	@echo "clean: removing .venv, build and compiled modules"

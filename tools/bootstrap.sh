@@ -3,7 +3,7 @@
 # and the programs that the demo, the tests or the benchmarks run. What is missing is installed
 # where apt-get can do it without asking; elsewhere this says what to install, and exits 1.
 #
-#   tools/bootstrap.sh demo|test|bench   prints the Python to use on stdout, all else on stderr
+#   tools/bootstrap.sh demo|test|bench|fuzz   prints the Python to use on stdout, all else on stderr
 #
 # PYTHON=... chooses another one.
 set -euo pipefail
@@ -17,12 +17,13 @@ test)
     programs+=(nginx)
     optional+=(haproxy nodejs wget hey) # what tests/interop has in front of the proxy and behind it
     ;;
+fuzz) programs+=(clang) ;;
 bench)
     programs+=(nginx wrk)
     optional+=(haproxy)
     ;;
 *)
-    echo "usage: $0 demo|test|bench" >&2
+    echo "usage: $0 demo|test|bench|fuzz" >&2
     exit 2
     ;;
 esac

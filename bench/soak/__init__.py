@@ -1,0 +1,1 @@
+"""A million requests with everything that goes wrong: ``python -m bench.soak``."""

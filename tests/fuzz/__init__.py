@@ -1,0 +1,1 @@
+"""The wire against everything that may come over it: random conversations, cut and damaged."""
