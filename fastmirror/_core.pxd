@@ -26,6 +26,7 @@ cpdef bytes chunk_head(Py_ssize_t size)
 cdef uint64_t hash64(const uint8_t* data, size_t length, uint64_t seed) noexcept nogil
 cpdef uint64_t random64() except? 0
 cpdef double now() noexcept
+cpdef bytes new_request_id()
 
 
 cdef class Sampler:

@@ -462,7 +462,7 @@ cpdef double now() noexcept:
 cdef const char* HEX = b"0123456789abcdef"
 
 
-cdef bytes new_request_id():
+cpdef bytes new_request_id():
     """A version 4 UUID (RFC 9562 section 5.4), as Envoy makes for x-request-id."""
     cdef uint8_t raw[16]
     cdef char text[36]

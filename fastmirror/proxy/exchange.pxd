@@ -3,6 +3,7 @@ cimport cython
 from fastmirror._core cimport (
     RequestHead,
     chunk_head,
+    new_request_id,
     now,
     write_request,
     write_response,
@@ -93,6 +94,7 @@ cdef class Exchange(ResponseHandler):
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
         host=bytes, early=list, lines=bytes)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
+    cdef int _refuse_copies(self, RouteAction action, int reason) except -1
     cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1
     cdef int _dispatch(self) except -1
 

@@ -12,6 +12,7 @@ from typing import Any
 from fastmirror._core import (
     RequestHead,
     chunk_head,
+    new_request_id,
     now,
     write_request,
     write_response,
@@ -158,27 +159,27 @@ class Exchange(ResponseHandler):
             if self.origin is not None:
                 lines = action.cors.preflight(self.method, self.fields, self.origin)
                 if lines is not None:
-                    refuse_copies(action.mirrors, request, NOT_ROUTED)
+                    self._refuse_copies(action, NOT_ROUTED)
                     self.own = (None, lines, b"")
                     return self._reply(200, "-", "cors_preflight")
         if action.abort and action.aborted.decide_random():
-            refuse_copies(action.mirrors, request, NOT_ROUTED)
+            self._refuse_copies(action, NOT_ROUTED)
             return self._reply(action.abort, "FI", "fault_filter_abort")
         if action.own is not None:
             return self._answer_by_rule(action, entry)
         target = action.pick()
         self.target = target
         if target.cluster is None:
-            refuse_copies(action.mirrors, request, NOT_ROUTED)
+            self._refuse_copies(action, NOT_ROUTED)
             return self._reply(target.status, "NR", "the route's backend is no valid one")
         self.cluster = target.cluster
         self.member = self.cluster.pick(request)
         if self.member is None:
-            refuse_copies(action.mirrors, request, NO_ENDPOINT)
+            self._refuse_copies(action, NO_ENDPOINT)
             return self._reply(503, "UH", "no usable endpoint")
         context = self.client.context
         if 0 <= action.max_body < self.fields.content_length:
-            refuse_copies(action.mirrors, request, BODY_TOO_LARGE)
+            self._refuse_copies(action, BODY_TOO_LARGE)
             return self._reply(413, "-", "the body is too large")
         fields, wanted, host = self.fields, request.target, self.host
         if target.edits:
@@ -206,12 +207,21 @@ class Exchange(ResponseHandler):
             self._open_copies(b"".join(early) if early else None)
         return 0
 
+    def _refuse_copies(self, action: RouteAction, reason: int) -> int:
+        """Count what would have been copied; sampled by the id that it would have had."""
+        assert self.request is not None
+        if not action.mirrors:
+            return 0
+        if self.client.context.request_id and self.fields.request_id is None:
+            self.fields.request_id = new_request_id()
+        return refuse_copies(action.mirrors, self.request, reason)
+
     def _answer_by_rule(self, action: RouteAction, entry: RouteEntry) -> int:
         """A redirect or a direct response."""
         request = self.request
         own = action.own
         assert request is not None and own is not None
-        refuse_copies(action.mirrors, request, NOT_ROUTED)
+        self._refuse_copies(action, NOT_ROUTED)
         lines = own.fields(request, self.host, entry.matched(request))
         self.own = (own.kind, lines, own.body)
         return self._reply(own.status, "-", "redirect" if own.redirect else "direct_response")

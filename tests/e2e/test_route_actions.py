@@ -357,3 +357,17 @@ class TestCors:
             assert found.value("access-control-expose-headers") == "x-b"
             assert found.value("vary") == "origin"
             assert client.get("/").value("access-control-allow-origin") == "*"
+
+
+@pytest.mark.parametrize("missing", ["always", "skip"])
+def test_what_is_answered_is_sampled_by_an_id_too(start_proxy, backends, missing) -> None:
+    """The proxy makes one where there is none: the share is the same as of what is forwarded."""
+    mirror = {"percent": 50, "sample_by": "request_id", "missing": missing}
+    document = rules({"v1": backends.start(echo).port, "v2": backends.start(echo).port}, mirror)
+    del document["routes"][0]["to"]
+    document["routes"][0]["direct_response"] = {"status": 200}
+    proxy = start_proxy(document)
+    with Client(proxy.port) as client:
+        for _ in range(100):
+            client.get("/")
+    assert 20 < proxy.settled(100).dropped["not_routed"] < 80
