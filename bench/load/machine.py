@@ -14,6 +14,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -150,8 +151,9 @@ class Process:
     def stop(self) -> None:
         """At once: nothing is measured of how a proxy ends, and some would wait for a shadow."""
         if self.is_running():
-            for pid in reversed(self.tree()):
-                os.kill(pid, 9)
+            for pid in self.tree():  # the first of them first: a master would start another worker
+                with suppress(ProcessLookupError):
+                    os.kill(pid, 9)
             self.popen.wait(10)
 
 
