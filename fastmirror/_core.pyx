@@ -309,14 +309,18 @@ cpdef bytes write_reply(
     int status, bytes reason, bytes kind, bytes more, bytes connection, bytes text, bint to_head
 ):
     """An answer of the proxy's own. ``kind``: its media type, or None; ``more``: field lines."""
+    cdef bytes given
     _begin()
     _put(b"HTTP/1.1 ", 9)
     _put_number(status)
     _put(b" ", 1)
     _put_bytes(reason)
     _put(b"\r\n", 2)
-    _put_date()
-    _put(b"server: fastmirror\r\n", 20)
+    given = b"\n" + more.lower()
+    if b"\ndate:" not in given:
+        _put_date()
+    if b"\nserver:" not in given:
+        _put(b"server: fastmirror\r\n", 20)
     if kind is not None:
         _put(b"content-type: ", 14)
         _put_bytes(kind)

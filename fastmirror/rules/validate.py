@@ -205,6 +205,10 @@ class _Validator:
                 self._add(f"{path}.regex", "expected one of path, prefix, regex")
             self._try(compile_regex, rewrite.regex.match, f"{path}.regex.match")
             self._try(check_template, rewrite.regex, f"{path}.regex.substitution")
+            if _PATH.fullmatch(rewrite.regex.substitution) is None:
+                # It becomes a part of the request line.
+                text = f"expected a path of printable ASCII, got {rewrite.regex.substitution!r}"
+                self._add(f"{path}.regex.substitution", text)
 
     def _one_path(self, *given: tuple[str, str | None], at: str) -> None:
         found = [(name, value) for name, value in given if value is not None]

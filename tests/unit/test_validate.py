@@ -132,6 +132,14 @@ CASES = [
         "routes[0].rewrite.regex.substitution",
         "behind a backslash",
     ),
+    *(
+        (
+            route(rewrite={"regex": {"match": "a", "substitution": text}}),
+            "routes[0].rewrite.regex.substitution",
+            "printable ASCII",
+        )
+        for text in ("b HTTP/1.1\r\nx: y", "b c", "b?c", "b#c", "b\0", "\u00e9")
+    ),
     (
         route(headers={"request": {"set": {"content-length": "1"}}}),
         "routes[0].headers.request.set.content-length",
