@@ -14,8 +14,9 @@ from typing import Any
 
 import msgspec
 
+from fastmirror.rules.checks import Problem
 from fastmirror.rules.model import VERSION, Rules
-from fastmirror.rules.validate import Problem, validate
+from fastmirror.rules.validate import validate
 
 MAX_FILE = 1 << 28  # bytes
 

@@ -23,6 +23,7 @@ Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
 Status = Annotated[int, Meta(ge=200, le=599)]
+Port = Annotated[int, Meta(ge=1, le=65535)]
 
 
 class Model(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -56,7 +57,9 @@ class Match(Model, frozen=True):
 
     path: PathMatch | None = None
     method: str | StringMatch | None = None
+    port: Port | None = None  # where the request was going; else the one in Host, else 80
     headers: dict[Name, HeaderMatch] = {}
+    without_headers: dict[Name, HeaderMatch] = {}  # none of these may hold
     query: dict[Name, StringMatch] = {}
 
 
@@ -74,10 +77,22 @@ class Key(Model, frozen=True):
 KeySource = Literal["source_ip", "path", "request_id"] | Key
 
 
+class SetCookie(Model, frozen=True):
+    """A cookie that the answer to a request without it sets, so that later ones have the key."""
+
+    ttl: Duration = 0.0  # 0: until the browser ends
+    path: str | None = None
+
+
 class HashBalance(Model, frozen=True):
-    """The same key goes to the same endpoint while that is usable (rendezvous hashing)."""
+    """The same key goes to the same endpoint while that is usable; when endpoints come or go, few
+    keys move.
+    """
 
     hash: KeySource
+    algorithm: Literal["rendezvous", "ring", "maglev"] = "rendezvous"
+    table_size: Annotated[int, Meta(ge=1, le=8_388_608)] | None = None
+    set_cookie: SetCookie | None = None  # where the key is a cookie
 
 
 Balance = Literal["round_robin", "least_request", "random"] | HashBalance
@@ -93,6 +108,53 @@ class Endpoint(Model, frozen=True):
     weight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1
 
 
+class TcpKeepalive(Model, frozen=True):
+    """Probes on a connection on which nothing is sent; what is absent is the system's."""
+
+    time: Duration | None = None
+    interval: Duration | None = None
+    probes: Annotated[int, Meta(ge=1, le=127)] | None = None
+
+
+class ConnectionPool(Model, frozen=True):
+    """How much of a service the primary path may take at a time, as in Istio's DestinationRule;
+    what is absent is not limited. Each worker has its share.
+    """
+
+    max_connections: Count | None = None
+    max_pending_requests: Count | None = None  # that wait for one of those
+    max_requests: Count | None = None  # under way, with those that wait
+    max_retries: Count | None = None  # under way
+    max_requests_per_connection: Count | None = None
+    max_connection_duration: Duration | None = None
+    connect_timeout: Duration | None = None  # absent: what --connect-timeout says
+    idle_timeout: Duration | None = None  # absent: what --upstream-idle-timeout says
+    tcp_keepalive: TcpKeepalive | None = None  # absent: no probes
+
+
+class OutlierDetection(Model, frozen=True):
+    """Endpoints that fail again and again get no requests for a while, as in Istio's
+    DestinationRule. 0 turns a count off.
+    """
+
+    consecutive_5xx_errors: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    consecutive_gateway_errors: Annotated[int, Meta(ge=0, le=1_000_000)] = 0
+    consecutive_local_origin_failures: Annotated[int, Meta(ge=0, le=1_000_000)] = 5
+    split_external_local_origin_errors: bool = False
+    interval: Duration = 10.0
+    base_ejection_time: Duration = 30.0
+    max_ejection_percent: Annotated[int, Meta(ge=0, le=100)] = 10
+    min_health_percent: Annotated[int, Meta(ge=0, le=100)] = 0
+
+
+class SubsetPolicy(Model, frozen=True):
+    """What holds for a subset in the place of what its service says."""
+
+    balance: Balance | None = None
+    connection_pool: ConnectionPool | None = None
+    outlier_detection: OutlierDetection | None = None
+
+
 class Service(Model, frozen=True):
     """A named set of endpoints, and the hosts under which clients ask for it."""
 
@@ -101,6 +163,9 @@ class Service(Model, frozen=True):
     balance: Balance = "round_robin"
     endpoints: list[Endpoint] = []
     subsets: dict[Name, dict[str, str]] = {}
+    connection_pool: ConnectionPool = ConnectionPool()
+    outlier_detection: OutlierDetection | None = None
+    subset_policies: dict[Name, SubsetPolicy] = {}
 
 
 class HeaderChange(Model, frozen=True):
@@ -116,18 +181,6 @@ class Headers(Model, frozen=True):
 
     request: HeaderChange = HeaderChange()
     response: HeaderChange = HeaderChange()
-
-
-class Destination(Model, frozen=True):
-    """A service, or the endpoints of it whose labels hold all of the subset's; or a ``status``
-    that is answered instead, for a share of the requests that can be sent nowhere.
-    """
-
-    service: Name | None = None
-    subset: Name | None = None
-    weight: Weight = 1
-    headers: Headers = Headers()  # before the route's own
-    status: Status | None = None
 
 
 class RegexRewrite(Model, frozen=True):
@@ -153,7 +206,7 @@ class Redirect(Model, frozen=True):
 
     scheme: Literal["http", "https"] | None = None
     host: Name | None = None
-    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    port: Port | None = None
     path: str | None = None  # the whole of it
     prefix: str | None = None  # in the place of what the route's match took
     status: Literal[301, 302, 303, 307, 308] = 301
@@ -217,6 +270,37 @@ class Mirror(Model, frozen=True):
     breaker: Breaker = Breaker()
 
 
+class Destination(Model, frozen=True):
+    """A service, or the endpoints of it whose labels hold all of the subset's; or a ``status``
+    that is answered instead, for a share of the requests that can be sent nowhere.
+    """
+
+    service: Name | None = None
+    subset: Name | None = None
+    weight: Weight = 1
+    headers: Headers = Headers()  # before the route's own
+    rewrite: Rewrite = Rewrite()  # in the place of the route's own, part by part
+    mirrors: list[Mirror] = []  # beside the route's own, of what goes here
+    status: Status | None = None
+
+
+RetryOn = Literal[
+    "5xx", "gateway-error", "reset", "reset-before-request", "connect-failure", "retriable-4xx"
+]
+
+
+class Retries(Model, frozen=True):
+    """Other attempts, at another endpoint where there is one, before a client hears of a failure.
+    The names of ``retry_on`` are Envoy's; a number is the status of an answer.
+    """
+
+    attempts: Annotated[int, Meta(ge=0, le=100)] = 2  # beside the first
+    per_try_timeout: Duration | None = None  # absent: the route's timeout bounds them all
+    retry_on: list[RetryOn | Status] = field(default_factory=lambda: ["connect-failure"])
+    backoff: Duration = 0.025  # doubled with each attempt, and of that a part at random
+    max_body: Size = "64KiB"  # a request with a larger one is sent once
+
+
 class Delay(Model, frozen=True):
     """So long before a share of the requests is sent on."""
 
@@ -266,6 +350,7 @@ class Route(Model, frozen=True):
     cors: Cors | None = None
     mirrors: list[Mirror] = []
     timeout: Duration | None = None  # absent: none, as in Istio
+    retries: Retries = Retries()
     max_body: Size | None = None  # absent: what --max-body-bytes says
 
 
