@@ -60,7 +60,7 @@ cdef class Pattern:
         cdef Search search = self.search
         if search is None:
             search = self.search = Search(self.program, self.groups)
-        cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(value), last = -1, begin, end
+        cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(value), last = -1, begin, end, slot
         parts = []
         search.read(value)
         while at <= size and search.find(at):
@@ -74,7 +74,8 @@ cdef class Pattern:
                 if isinstance(part, bytes):
                     parts.append(part)
                 else:
-                    parts.append(value[search.slots[2 * part]:search.slots[2 * part + 1]])
+                    slot = 2 * part
+                    parts.append(value[search.slots[slot]:search.slots[slot + 1]])
             at = last = end
         search.forget()
         if last < 0:

@@ -226,11 +226,13 @@ def test_the_cost_is_linear_and_the_memory_bounded(text, value):
     pattern = compile_regex(text)
     once = size_of(text) * (len(value) + 1)
     pattern.fullmatch(value)
-    assert pattern.work <= 2 * once
+    # For each byte: what its place allows, what takes it, and what that leads to.
+    assert pattern.work <= 3 * once
     before = pattern.work
     replaced = pattern.replace([b"x", 0], value)
     assert len(replaced) >= len(value)
-    assert pattern.work - before <= 5 * once
+    # Twice backwards, and forwards from where a match begins and from where the last one ended.
+    assert pattern.work - before <= 8 * once
     kept, most = pattern.cached
     assert kept <= most
 

@@ -27,8 +27,8 @@ class Node:
     __slots__ = ("copies", "depth", "nullable")
 
     def __init__(self, inner: Sequence[Node] = (), nullable: bool = True) -> None:
-        self.depth: int = 1 + max((each.depth for each in inner), default=0)
-        self.copies: int = max((each.copies for each in inner), default=1)
+        self.depth: int = 1 + max([each.depth for each in inner]) if inner else 1
+        self.copies: int = max([each.copies for each in inner]) if inner else 1
         self.nullable = nullable
 
 
