@@ -34,6 +34,8 @@ cdef class Graph:
     cdef int[::1] need
     cdef int[::1] step_to
 
+    cdef Graph reversed(self)
+
 
 cdef class Automaton:
     cdef Graph graph

@@ -65,18 +65,17 @@ cdef class Graph:
         self.step_to = _ints([to for each in steps for _, to in each])
         self.asserts = any([need for each in steps for need, _ in each])
 
-    @staticmethod
-    def reversed(list edges, list steps):
+    cdef Graph reversed(self):
         """The same with all edges and steps the other way round."""
-        back_edges = [[] for _ in edges]
-        back_steps = [[] for _ in edges]
-        for state, each in enumerate(edges):
-            for low, high, to in each:
-                back_edges[to].append((low, high, state))
-        for state, each in enumerate(steps):
-            for need, to in each:
-                back_steps[to].append((need, state))
-        return Graph(back_edges, back_steps)
+        cdef int state, at
+        edges = [[] for _ in range(self.size)]
+        steps = [[] for _ in range(self.size)]
+        for state in range(self.size):
+            for at in range(self.edge_at[state], self.edge_at[state + 1]):
+                edges[self.edge_to[at]].append((self.low[at], self.high[at], state))
+            for at in range(self.step_at[state], self.step_at[state + 1]):
+                steps[self.step_to[at]].append((self.need[at], state))
+        return Graph(edges, steps)
 
 
 def _ints(values):

@@ -5,7 +5,9 @@ cdef class Pattern:
     cdef readonly int groups            # how many a substitution may name
     cdef readonly bytes prefix
     cdef readonly bint literal
-    cdef object program
+    cdef int start                      # a state of the program
+    cdef bytes classes
+    cdef object slots                   # by state: which end of which group is there, or -1
     cdef Automaton forwards
     cdef Search search                  # made when something is first replaced
 

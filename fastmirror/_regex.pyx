@@ -27,7 +27,9 @@ cdef class Pattern:
     ``prefix``, and are no longer if it is ``literal``."""
 
     def __init__(self, program, int groups, bytes prefix not None, bint literal):
-        self.program = program
+        self.start = program.start
+        self.classes = program.classes
+        self.slots = array("i", program.slots)
         self.groups = groups
         self.prefix = prefix
         self.literal = literal
@@ -59,7 +61,7 @@ cdef class Pattern:
         empty match where the one before ended. ``substitution``: text, and numbers of groups."""
         cdef Search search = self.search
         if search is None:
-            search = self.search = Search(self.program, self.groups)
+            search = self.search = Search(self)
         cdef Py_ssize_t at = 0, size = PyBytes_GET_SIZE(value), last = -1, begin, end, slot
         parts = []
         search.read(value)
@@ -114,19 +116,17 @@ cdef Py_ssize_t _character(bytes value, Py_ssize_t at) except -1:
 cdef class Search:
     """Finds the matches in a value, from the left."""
 
-    def __init__(self, program, int groups):
-        cdef int size = len(program.edges)
-        self.graph = Graph(program.edges, program.steps)
-        self.backwards = Automaton(
-            Graph.reversed(program.edges, program.steps), GOAL, program.start, program.classes, True
-        )
-        self.start = program.start
-        self.slot_of = array("i", program.slots)
-        room = sum([len(each) for each in program.steps]) + size + 1
+    def __init__(self, Pattern pattern not None):
+        cdef Graph graph = pattern.forwards.graph
+        self.graph = graph
+        self.start = pattern.start
+        self.slot_of = pattern.slots
+        self.backwards = Automaton(graph.reversed(), GOAL, self.start, pattern.classes, True)
+        cdef Py_ssize_t size = graph.size, room = graph.step_at[size] + size + 1
         self.stack = array("i", bytes(4 * room))
         self.was = array("q", bytes(8 * room))
         self.tried = array("q", bytes(8 * size))
-        self.slots = array("q", bytes(16 * (groups + 1)))
+        self.slots = array("q", bytes(16 * (pattern.groups + 1)))
         self.numbers = array("i", bytes(4 * (BLOCK + 1)))
 
     cdef int read(self, bytes value) except -1:
