@@ -5,8 +5,8 @@ from fastmirror.rules.request cimport Request
 
 
 cdef class Bucket:
-    cdef readonly bytes text                     # the key
-    cdef readonly Bucket parent                  # of the longest other prefix that the key begins with
+    cdef readonly bytes text            # the key
+    cdef readonly Bucket parent         # of the longest other prefix that the key begins with
     cdef list routes                    # [RouteEntry] in order
     cdef bytes header                   # that the others want an exact value of
     cdef dict by_value                  # value -> [RouteEntry] in order; None: there are none
