@@ -1,6 +1,6 @@
 """The routes for a host, and the first of them that holds for a request. Invariant: it is the one
-that asking all of them in the document's order would find, and no other that could not hold for
-the request's path is asked, where there are many.
+that asking all of them in the document's order would find; where they are many, those that cannot
+hold for the request's path are not asked.
 """
 
 from __future__ import annotations

@@ -230,6 +230,31 @@ def test_text_that_is_not_ascii_is_compared_as_utf_8():
 
 
 @pytest.mark.parametrize(
+    ("text", "longest"),
+    [
+        ("/a/b[0-9]+", b"/a/b"),
+        ("/ab*", b"/a"),
+        ("/ab?c", b"/a"),
+        ("/ab{0,2}", b"/a"),
+        ("/ab{2}", b"/abb"),
+        ("/ab+", b"/ab"),
+        ("^/a.b", b"/a"),
+        ("/a|/b", b"/"),
+        ("/a(b|c)", b"/a"),
+        ("/a|b", b""),
+        ("(?i)/a", b"/"),
+        ("/a\\.b", b"/a.b"),
+        ("/a\\d", b"/a"),
+        ("/a$", b"/a"),
+        (".*", b""),
+        ("", b""),
+    ],
+)
+def test_what_matches_begin_with_is_never_more_than_they_do(text, longest):
+    assert longest.startswith(compile_regex(text).prefix)
+
+
+@pytest.mark.parametrize(
     "text",
     ["a*b*c*", "(a|b)*", "[a-z]+(-[a-z]+)?", "(abc)+", "^/v[12]/(users|teams)/[^/]+$", "a{3}"],
 )
