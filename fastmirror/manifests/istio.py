@@ -99,6 +99,9 @@ class _Reader:
             self._warn_if_hidden(rule, hosts, matches)
             if actions is not None:
                 found.append((matches, actions))
+        # One without any rule is discarded, as in Istio: the default policy holds for its hosts.
+        for host in hosts if found else ():
+            self.catalog.claim(host)
         for group in by_specificity(hosts):
             for index, (matches, actions) in enumerate(found):
                 yield Draft(group, matches, actions, (0, number, index))
@@ -111,7 +114,6 @@ class _Reader:
                     item.expected("a host name, *.suffix or *, without a port")
                 continue
             host = self.catalog.canonical(text, service.namespace)
-            self.catalog.claim(host)
             owner = self._owners.setdefault(host, service.full_name)
             if owner != service.full_name:
                 item.warn(f"VirtualService {owner} is for {host} as well, and comes first")

@@ -14,6 +14,8 @@ from fastmirror.manifests.drafts import TOKEN, regex
 from fastmirror.manifests.fields import Field
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
 
+_KINDS = ("exact", "prefix", "regex")
+
 
 def read_match(item: Field, *, by_prefix: bool) -> Match | None:
     """What is matched; None: no request, which is warned of. ``by_prefix``: what it takes of the
@@ -103,9 +105,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _strings(at: Field) -> dict[str, Any]:
     """A StringMatch: exact, prefix or regex; none of them is for the caller to understand."""
-    given = list(at.knows("exact", "prefix", "regex").entries())
+    given = [kind for kind in at.knows(*_KINDS).entries() if kind in _KINDS]
     if len(given) > 1:
-        at.expected("one of exact, prefix, regex")
+        at.expected(f"one of {', '.join(_KINDS)}")
     for kind in given:
         if kind == "regex":
             regex(at[kind])

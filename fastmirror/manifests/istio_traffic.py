@@ -56,7 +56,7 @@ def _traffic(at: Field) -> Traffic:
 def _check_tls(at: Field) -> None:
     mode = at["mode"]
     if mode.text("DISABLE") != "DISABLE":
-        mode.unsupported(f"{mode.value}: endpoints are spoken to in clear text, which")
+        mode.unsupported(f"{mode.value} (the proxy speaks plain HTTP to endpoints)")
     else:
         at.knows("mode")
 
