@@ -50,6 +50,9 @@ def _header_matches(at: Field) -> dict[str, HeaderMatch]:
     """By name; one without a value is there, whatever its value."""
     found = {}
     for name, field in at.entries().items():
+        if name.startswith("@request.auth."):
+            field.unsupported("a claim of a JWT")
+            continue
         if TOKEN.fullmatch(name) is None:
             field.problem("expected the name of a header")
         found[name] = HeaderMatch(**(_values(field) or {"present": True}))

@@ -64,7 +64,7 @@ def _check_tls(at: Field) -> None:
 def _balance(at: Field) -> Balance | None:
     at.knows("consistentHash", "localityLbSetting", "simple")
     locality, simple = at["localityLbSetting"], at["simple"]
-    if locality.given and locality.knows("enabled")["enabled"].boolean(True):
+    if locality.given and locality["enabled"].boolean(True):
         locality.unsupported("balancing by locality")
     if at["consistentHash"].given:
         if simple.given:
@@ -85,11 +85,11 @@ def _pool(at: Field) -> ConnectionPool:
     tcp = at.knows("http", "tcp")["tcp"].knows(
         "connectTimeout", "idleTimeout", "maxConnectionDuration", "maxConnections", "tcpKeepalive"
     )
-    # Streams, and the protocol of the client's side, are the same with every value over HTTP/1.1.
+    # What is of HTTP/2, and the protocol of the client's side, changes nothing over HTTP/1.1.
     http = at["http"].knows(
         "h2UpgradePolicy", "http1MaxPendingRequests", "http2MaxRequests", "idleTimeout",
         "maxRequestsPerConnection", "maxRetries",
-        over=("maxConcurrentStreams", "useClientProtocol"),
+        over=("http2KeepAlive", "maxConcurrentStreams", "useClientProtocol"),
     )  # fmt: skip
     upgrade = http["h2UpgradePolicy"]
     if upgrade.text("DEFAULT") == "UPGRADE":
