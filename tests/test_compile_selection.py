@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from compiling import ROUTE, RULE, VS, WEB, compiled, refused
 
-BOUND = VS.replace("hosts: [web]", "hosts: [web]\n  gateways: {}")
+from fastmirror.cli import main
 
 
 def names(rules):
@@ -168,3 +170,17 @@ def test_a_virtual_service_without_any_rule_here_leaves_its_host_as_it_is(rule):
     rules, _ = compiled(WEB, VS + rule, workload_labels="app=a")
     assert "routes" not in rules
     assert rules["services"][0]["hosts"][0] == "web"
+
+
+def test_the_command_has_these_options(tmp_path, capsys):
+    manifests, output = tmp_path / "m.yaml", tmp_path / "rules.json"
+    match = "    match: [{sourceLabels: {app: a}, sourceNamespace: prod}]\n"
+    manifests.write_text("---\n".join([WEB, VS + ROUTE + match, service("own", "[outside]")]))
+    command = ["compile", str(manifests), "-o", str(output)]
+    selecting = ["--workload-labels", "app=a,b=c", "--workload-namespace", "prod"]
+    assert main([*command, *selecting, "--gateway", "mesh"]) == 0
+    assert names(json.loads(output.read_text())) == ["web"]
+    assert main([*command, *selecting, "--gateway", "default/outside", "--gateway", "mesh"]) == 0
+    assert names(json.loads(output.read_text())) == ["web", "own"]
+    assert main([*command, "--gateway", "a b"]) == 1
+    assert "--gateway a b: expected NAME" in capsys.readouterr().err

