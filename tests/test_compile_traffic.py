@@ -218,6 +218,13 @@ def test_settings_of_a_port_that_the_host_has_not_are_warned_of():
     )
 
 
+def test_a_port_that_only_a_policy_names_is_no_port_of_the_host():
+    policy = "{portLevelSettings: [{port: {number: 81}, loadBalancer: {simple: RANDOM}}]}"
+    rules, warnings = compiled(RULE + f"  trafficPolicy: {policy}\n", maps=["web=10.0.0.1"])
+    assert rules["services"][0]["endpoints"] == [{"address": "10.0.0.1:80"}]
+    assert warnings == []
+
+
 def test_what_is_not_supported_is_left_out_when_lenient():
     rule = (
         RULE

@@ -8,6 +8,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fastmirror.manifests.drafts import covers
+from fastmirror.manifests.hidden import Taken
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch
 
 SHADOW = WEB.replace("name: web", "name: shadow")
@@ -197,6 +198,14 @@ def test_what_is_covered_is_matched_by_what_covers_it(
     assume(covers(wide, narrow))
     request = (path, method, port, headers)
     assert _holds(wide, *request) >= _holds(narrow, *request)
+
+
+@settings(max_examples=300, deadline=None)
+@given(earlier=st.lists(MATCH, max_size=5), match=MATCH)
+def test_what_is_taken_is_found_by_its_path(earlier, match):
+    taken = Taken()
+    taken.add(earlier)
+    assert taken.covers(match) == any(covers(wide, match) for wide in earlier)
 
 
 # -- the rest of them: what nothing defines, what nothing serves, what has no effect
