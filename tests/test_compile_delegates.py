@@ -135,6 +135,17 @@ def test_matches_within_the_root_s(root, own, expected):
     assert (route["match"], warnings) == ([expected], [])
 
 
+def test_an_exclusion_that_is_replaced_is_warned_of():
+    (route,), (warning,) = merged(
+        "    match: [{withoutHeaders: {a: {prefix: x}}}]\n",
+        "  - match: [{withoutHeaders: {a: {exact: xy}, b: {}}}]\n" + TO,
+    )  # fmt: skip
+    assert route["match"][0]["without_headers"]["a"] == {"exact": "xy"}
+    assert warning.startswith(
+        "f2.yaml:6: VirtualService/leaf: spec.http[0].match[0].withoutHeaders.a: stands in "
+    )
+
+
 CONFLICTS = [
     ("{uri: {prefix: /a/b}}", "{uri: {prefix: /a}}"),
     ("{uri: {prefix: /a}}", "{uri: {exact: /b}}"),

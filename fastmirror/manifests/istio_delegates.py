@@ -129,8 +129,17 @@ def _within(root: list[Field], delegate: list[Field]) -> list[Field] | None:
         wider = [match for match in root if not _conflict(match, item)]
         if not wider:
             return None
+        for match in wider:
+            _warn_of_exclusions(match["withoutHeaders"], item["withoutHeaders"])
         found += [overlay(item, match, _MAPS) for match in wider]
     return found
+
+
+def _warn_of_exclusions(root: Field, own: Field) -> None:
+    """What is within the root's here excludes less than that."""
+    for name, at in own.entries().items():
+        if root[name].given and root[name].value != at.value:
+            at.warn("stands in the place of the root's, as in Istio: what that excludes is matched")
 
 
 def _conflict(root: Field, own: Field) -> bool:
