@@ -97,6 +97,23 @@ def _compile(arguments: list[str]) -> int:
         metavar="keep|SUFFIX",
         help="the copy's Host: as it is, as since Istio 1.28, or with a suffix (-shadow)",
     )
+    parser.add_argument(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="NAME|NAMESPACE/NAME|mesh",
+        help="only VirtualServices that are bound to it (by default all, whatever their gateways)",
+    )
+    parser.add_argument(
+        "--workload-labels",
+        metavar="KEY=VALUE[,KEY=VALUE...]",
+        help="what sourceLabels and workloadSelector are compared with",
+    )
+    parser.add_argument(
+        "--workload-namespace",
+        metavar="NAMESPACE",
+        help="what sourceNamespace is compared with (default)",
+    )
     options = parser.parse_args(arguments)
     try:
         from fastmirror.manifests.compile import compile_manifests
@@ -111,6 +128,9 @@ def _compile(arguments: list[str]) -> int:
             dns=not options.no_dns,
             lenient=options.lenient,
             shadow_host=options.shadow_host,
+            workload_labels=options.workload_labels,
+            workload_namespace=options.workload_namespace,
+            gateways=options.gateway,
         )
     except ManifestError as error:
         print(error, file=sys.stderr)
