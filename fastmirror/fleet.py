@@ -14,6 +14,7 @@ import os
 import signal
 import socket
 import sys
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
@@ -136,8 +137,9 @@ class ProcessFleet:
 
     async def apply(self, rules: Rules) -> None:
         async with self.busy:
+            known = len(self.slots.bases)
             declare_slots(rules, self.slots)
-            problems = await self._tell(self.rules_message("prepare", rules))
+            problems = await self._tell(self.rules_message("prepare", rules, known))
             if any(problems):
                 await self._tell({"do": "discard"})
                 raise ApplyError("; ".join(filter(None, problems)))
@@ -147,12 +149,13 @@ class ProcessFleet:
                 if problem:  # there is no way back, and a new process has the new rules
                     member.kill()
 
-    def rules_message(self, what: str, rules: Rules) -> dict[str, Any]:
-        """Rules, and the slots of everything that was ever counted."""
+    def rules_message(self, what: str, rules: Rules, known: int = 0) -> dict[str, Any]:
+        """Rules, and the slots of everything that was ever counted, but for the ``known`` first."""
+        slots = islice(self.slots.bases.items(), known, None)
         return {
             "do": what,
             "rules": encode_rules(rules),
-            "slots": [[list(key), base] for key, base in self.slots.bases.items()],
+            "slots": [[list(key), base] for key, base in slots],
         }
 
     async def mirroring_switched(self, off: bool) -> None:

@@ -74,7 +74,8 @@ def decode_rules(data: bytes, source: str) -> Rules:
     try:
         problems = validate(rules)
         if not problems:
-            msgspec.msgpack.encode(rules)
+            for each in (*rules.services, *rules.routes):
+                msgspec.msgpack.encode(each)
     except (UnicodeEncodeError, OverflowError) as error:
         # Half a surrogate pair, or a number of more than 64 bits.
         problems = [Problem("", f"cannot be written as it is: {error}")]
@@ -156,11 +157,28 @@ def convert_rules(raw: Any, source: str) -> Rules:
         got = _shown(raw["version"])[:40] if "version" in raw else "none"
         raise RulesError(source, [Problem("version", f"expected {VERSION}, got {got}")])
     try:
-        return msgspec.convert(raw, Rules)
+        return _converted(raw)
     except msgspec.ValidationError as error:
         raise RulesError(source, [_problem(raw, str(error))]) from None
     except RecursionError:
         raise RulesError(source, [Problem("", "nested too deeply")]) from None
+
+
+def _converted(raw: dict[str, Any]) -> Rules:
+    """``msgspec.convert(raw, Rules)``; where it is valid, an element at a time, so that a thread
+    that does this is never long without giving way.
+    """
+    services, routes = raw.get("services", []), raw.get("routes", [])
+    if raw.keys() <= set(Rules.__struct_fields__) and type(services) is type(routes) is list:
+        try:
+            return Rules(
+                version=1,
+                services=[msgspec.convert(each, Service) for each in services],
+                routes=[msgspec.convert(each, Route) for each in routes],
+            )
+        except msgspec.ValidationError:
+            pass  # the whole of it says where
+    return msgspec.convert(raw, Rules)
 
 
 def _problem(raw: dict[str, Any], message: str) -> Problem:
