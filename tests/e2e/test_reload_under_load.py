@@ -91,7 +91,9 @@ def open_files(proxy: Proxy) -> int:
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_600_reloads_leave_nothing_behind(start_proxy: StartProxy, workers: str) -> None:
     async def some_requests(traffic: Traffic, proxy: Proxy) -> None:
-        senders = [asyncio.ensure_future(traffic.send(proxy.port, kind)) for kind in ("kept", "new")]
+        senders = [
+            asyncio.ensure_future(traffic.send(proxy.port, kind)) for kind in ("kept", "new")
+        ]
         await asyncio.sleep(0.02)
         traffic.over = True
         await asyncio.gather(*senders)
