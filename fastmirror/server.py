@@ -119,6 +119,8 @@ class Server:
 def run(options: Options, arguments: list[str]) -> int:
     """Serve; the exit code. ``arguments``: the command line, for the worker processes."""
     set_up_logging(options.log_level)
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)  # or they would end what is only starting
     file = RulesFile(options.rules)
     try:
         rules = file.first()
