@@ -32,7 +32,7 @@ from fastmirror.proxy.context import ProxyContext, RouteAction, Target
 from fastmirror.rules.model import Destination, Route, Rules, Service
 from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.table import RouteTable, default_route_name
-from fastmirror.rules.validate import mirror_name
+from fastmirror.rules.validate import all_mirrors, mirror_name
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Cluster
 from fastmirror.upstream.registry import ClusterSet, Registry
@@ -46,7 +46,7 @@ def declare_slots(rules: Rules, slots: SlotMap) -> None:
     slots.base(("route", NO_ROUTE), ROUTE_SLOTS)
     for route in rules.routes:
         slots.base(("route", route.name), ROUTE_SLOTS)
-        for mirror in route.mirrors:
+        for mirror in all_mirrors(route):
             slots.base(("mirror", route.name, mirror_name(mirror)), MIRROR_SLOTS)
     for service in rules.services:
         slots.base(("route", default_route_name(service.name)), ROUTE_SLOTS)
@@ -155,7 +155,7 @@ class Runtime:
     def _action(
         self, route: Route, services: dict[str, Service], prepared: Prepared
     ) -> RouteAction:
-        for spec in route.mirrors:
+        for spec in all_mirrors(route):
             key = (route.name, mirror_name(spec))
             service = services[spec.service]
             cluster = prepared.shadows.get(spec.service, spec.subset)
@@ -174,10 +174,14 @@ class Runtime:
                     self.options.workers,
                 )
             prepared.mirrors[key] = (spec, service, mirror)
+
+        def made(specs: list[MirrorSpec]) -> list[Mirror]:
+            return [prepared.mirrors[(route.name, mirror_name(spec))][2] for spec in specs]
+
         targets = [
             Target(
                 prepared.primaries.get(to.service, to.subset) if to.service is not None else None,
-                to.weight,
+                made([*route.mirrors, *to.mirrors]),
                 to,
                 route,
             )
@@ -186,7 +190,7 @@ class Runtime:
         return RouteAction(
             route,
             targets,
-            [prepared.mirrors[(route.name, mirror_name(spec))][2] for spec in route.mirrors],
+            made(route.mirrors),
             RouteCounts(self.counters, self.slots, route.name),
         )
 
@@ -194,7 +198,7 @@ class Runtime:
         name = default_route_name(service.name)
         to = Destination(service=service.name)
         route = Route(name=name, to=[to])
-        target = Target(primaries.get(service.name, None), 1, to, route)
+        target = Target(primaries.get(service.name, None), [], to, route)
         counts = RouteCounts(self.counters, self.slots, name)
         return RouteAction(route, [target], [], counts)
 
