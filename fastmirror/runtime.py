@@ -2,7 +2,8 @@
 
 Invariants: ``apply`` either puts the whole of a document in force or changes nothing; what is in
 flight ends with the objects that it began with; a mirror that a new document leaves as it was
-keeps its queue, its breaker and what it has in flight.
+keeps its queue, its breaker and what it has in flight, and a service its connections, its limits
+and its ejections.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from fastmirror.counts import (
     MIRROR_SLOTS,
     OFF,
     ROUTE_SLOTS,
+    SERVICE_SLOTS,
     SHADOW,
     UPSTREAM,
     MirrorCounts,
@@ -38,7 +40,7 @@ NO_ROUTE = "none"
 
 
 def declare_slots(rules: Rules, slots: SlotMap) -> None:
-    """Give every route and mirror of a document its slots, in the document's order."""
+    """Give every route, mirror and service of a document its slots, in the document's order."""
     slots.base(("route", NO_ROUTE), ROUTE_SLOTS)
     for route in rules.routes:
         slots.base(("route", route.name), ROUTE_SLOTS)
@@ -46,6 +48,7 @@ def declare_slots(rules: Rules, slots: SlotMap) -> None:
             slots.base(("mirror", route.name, mirror_name(mirror)), MIRROR_SLOTS)
     for service in rules.services:
         slots.base(("route", default_route_name(service.name)), ROUTE_SLOTS)
+        slots.base(("service", service.name), SERVICE_SLOTS)
 
 
 class Runtime:
@@ -66,8 +69,10 @@ class Runtime:
         counts = WorkerCounts(self.counters)
         self.resolver = Resolver(wheel.loop)
         idle = options.upstream_idle_timeout
-        self.primaries = Registry(wheel, counts, self.resolver, UPSTREAM, idle)
-        self.shadows = Registry(wheel, counts, self.resolver, SHADOW, idle)
+        self.primaries, self.shadows = (
+            Registry(wheel, counts, self.resolver, side, idle, options.workers, slots)
+            for side in (UPSTREAM, SHADOW)
+        )
         self.control = MirrorControl(
             options.mirror_memory // options.workers, shared.regions[0], GLOBAL_MIRROR_OFF
         )
@@ -85,15 +90,21 @@ class Runtime:
     def apply(self, rules: Rules) -> None:
         """Put a valid document in force for the requests that come from now on."""
         declare_slots(rules, self.slots)
-        primaries = ClusterSet(rules, self.primaries)
-        shadows = ClusterSet(rules, self.shadows)
+        former = self.clusters or (None, None)
+        primaries = ClusterSet(rules, self.primaries, former[0])
+        shadows = ClusterSet(rules, self.shadows, former[1])
         table = RouteTable(rules)
         services = {service.name: service for service in rules.services}
         mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
-        actions = [
-            self._action(route, services, primaries, shadows, mirrors) for route in rules.routes
-        ]
-        actions += [self._default_action(service, primaries) for service in rules.services]
+        try:
+            actions = [
+                self._action(route, services, primaries, shadows, mirrors) for route in rules.routes
+            ]
+            actions += [self._default_action(service, primaries) for service in rules.services]
+        except BaseException:
+            primaries.close()
+            shadows.close()
+            raise
         for entry, action in zip(table.entries, actions, strict=True):
             entry.action = action
         # Nothing above has changed what is in force; nothing below can fail.
@@ -104,8 +115,6 @@ class Runtime:
         old, self.clusters = self.clusters, (primaries, shadows)
         for clusters in old or ():
             clusters.close()
-        self.primaries.retire_unused(primaries.addresses())
-        self.shadows.retire_unused(shadows.addresses())
 
     def _action(
         self,

@@ -27,7 +27,7 @@ from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
 # Imported constants that are C integers here.
-cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
+cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, OVERFLOW, UPGRADED
 cdef int CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 
 
@@ -52,6 +52,8 @@ cdef class Exchange(ResponseHandler):
     cdef readonly Member member
     cdef readonly Cluster cluster
     cdef readonly Target target                  # None: not routed yet
+    cdef bint admitted                  # it counts among its cluster's limits
+    cdef bytes cookie                   # the value that the answer sets; None: none
     cdef bytes sent_host                # as the primary gets it
     cdef bytes origin                   # of a cross-origin request that the route allows; or None
     cdef object own                     # (media type, field lines, body) of the route's answer

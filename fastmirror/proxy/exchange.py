@@ -19,7 +19,14 @@ from fastmirror._core import (
     write_trailers,
 )
 from fastmirror._head import Fields
-from fastmirror.counts import BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
+from fastmirror.counts import (
+    BODY_TOO_LARGE,
+    CONNECTED,
+    NO_ENDPOINT,
+    NOT_ROUTED,
+    OVERFLOW,
+    UPGRADED,
+)
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from fastmirror.mirror.copy import Copy
 from fastmirror.mirror.tee import (
@@ -48,6 +55,7 @@ from fastmirror.upstream.connection import (
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 _MAX_ATTEMPTS = 3  # endpoints that are tried for a connection
 _MAX_WAITING = 65536  # bytes of a body that wait for a connection
+_STATUS_OF = {TIMED_OUT: 504, RESET: 503}  # what a failure before an answer is answered with
 _READ_BEFORE_REPLY = 65536  # bytes of a body that are read before the proxy's own answer
 
 
@@ -83,6 +91,8 @@ class Exchange(ResponseHandler):
         self.member: Member | None = None
         self.cluster: Cluster | None = None
         self.target: Target | None = None
+        self.admitted = False
+        self.cookie: bytes | None = None
         self.sent_host = host
         self.own: tuple[bytes | None, bytes, bytes] | None = None
         self.origin: bytes | None = None
@@ -173,7 +183,9 @@ class Exchange(ResponseHandler):
             self._refuse_copies(action, NOT_ROUTED)
             return self._reply(target.status, "NR", "the route's backend is no valid one")
         self.cluster = target.cluster
-        self.member = self.cluster.pick(request)
+        if self.cluster.sticky is not None:
+            self.cookie = self.cluster.sticky.made_for(request)
+        self.member = self.cluster.pick(request, self.cookie)
         if self.member is None:
             self._refuse_copies(action, NO_ENDPOINT)
             return self._reply(503, "UH", "no usable endpoint")
@@ -181,6 +193,11 @@ class Exchange(ResponseHandler):
         if 0 <= action.max_body < self.fields.content_length:
             self._refuse_copies(action, BODY_TOO_LARGE)
             return self._reply(413, "-", "the body is too large")
+        if self.cluster.limits is not None:
+            self.admitted = self.cluster.limits.admits(self.member.pool)
+            if not self.admitted:
+                self._refuse_copies(action, OVERFLOW)
+                return self._reply(503, "UO", "too many requests for the service")
         fields, wanted, host = self.fields, request.target, self.host
         if target.edits:
             fields = target.request.apply(fields)
@@ -393,8 +410,17 @@ class Exchange(ResponseHandler):
             return 0
         return self.client.context.wheel.arm(connection, self.client.context.idle_timeout)
 
+    def refused(self, reason: str) -> int:
+        self.connecting = False
+        if self.over or self.refusal:
+            return 0
+        abort_copies(self.copies)
+        return self._reply(503, "UO", reason)
+
     def connect_failed(self, reason: str) -> int:
         self.connecting = False
+        if self.member is not None:
+            self.member.failed(503)
         if self.over or self.refusal:
             return 0
         assert self.cluster is not None and self.member is not None
@@ -417,6 +443,8 @@ class Exchange(ResponseHandler):
         )
 
     def response_head(self, connection: UpstreamConnection) -> int:
+        if self.member is not None:
+            self.member.answered(connection.status)
         self.status = connection.status
         self.answered = True
         self.answered_at = now()
@@ -435,6 +463,8 @@ class Exchange(ResponseHandler):
             fields = self.target.response.apply(fields)
         if self.origin is not None and self.action is not None and self.action.cors is not None:
             fields = self.action.cors.apply(fields, self.origin)
+        if self.cookie is not None and self.cluster is not None and self.cluster.sticky is not None:
+            fields = self.cluster.sticky.apply(fields, self.cookie)
         with_length = body == LENGTH or (body == NO_BODY and self.status != 204)
         return self.client.send_later(
             write_response(
@@ -468,6 +498,8 @@ class Exchange(ResponseHandler):
     def switched(self, connection: UpstreamConnection, rest: bytes) -> int:
         if self.upgrade is None:
             return self.failed(connection, PROTOCOL, "invalid answer: 101 without being asked")
+        if self.member is not None:
+            self.member.answered(101)
         self.status = 101
         self.answered = True
         self.answered_at = now()
@@ -488,6 +520,8 @@ class Exchange(ResponseHandler):
             self.answered = self.chunked = False  # its head was not sent yet
             self.bytes_out = 0
         if self.answered:
+            if self.member is not None and not self.tunnel:
+                self.member.failed(_STATUS_OF.get(kind, 502))
             self.flags = {TIMED_OUT: "UT", RESET: "UC"}.get(kind, "UPE")
             self.details = reason
             abort_copies(self.copies)
@@ -506,6 +540,8 @@ class Exchange(ResponseHandler):
             assert self.member is not None
             self.connecting = True
             return self.member.pool.connect(self, self.client.context.connect_timeout)
+        if self.member is not None:
+            self.member.failed(_STATUS_OF.get(kind, 502))
         abort_copies(self.copies)
         if kind == TIMED_OUT:
             return self._reply(504, "UT", "the endpoint did not answer in time")
@@ -609,6 +645,8 @@ class Exchange(ResponseHandler):
                 self.member.pool.give_back(connection)
             else:
                 self.member.pool.discard(connection)
+        elif self.connecting and self.member is not None:
+            self.member.pool.leave(self)
         return 0
 
     def _maybe_done(self) -> int:
@@ -628,6 +666,8 @@ class Exchange(ResponseHandler):
     def _done(self, keep: bool) -> int:
         self.over = True
         self.waiting = None
+        if self.admitted and self.cluster is not None and self.cluster.limits is not None:
+            self.cluster.limits.request_ended()
         context = self.client.context
         counts = self.action.counts if self.action is not None else context.no_route
         counts.request(self.status, now() - self.began)

@@ -19,12 +19,15 @@ cdef class Pool(ConnectionOwner):
 
     cdef UpstreamConnection take(self)
     cdef int connect(self, ResponseHandler handler, double timeout) except -1
-    cdef int _not_made(self, UpstreamConnection connection) except -1
+    cdef int open_for(self, ResponseHandler handler, double timeout) except -1
+    cdef int leave(self, ResponseHandler handler) except -1
+    cdef int made(self, UpstreamConnection connection) except -1
+    cdef int not_made(self, UpstreamConnection connection) except -1
     cdef int give_back(self, UpstreamConnection connection) except -1
     cdef int discard(self, UpstreamConnection connection) except -1
 
 
 cpdef bint is_open(UpstreamConnection connection) except -1
-cdef int close_connection(UpstreamConnection connection) except -1
-cdef int tell_connected(ResponseHandler handler, UpstreamConnection connection) except -1
+cpdef int close_connection(UpstreamConnection connection) except -1
+cpdef int tell_connected(ResponseHandler handler, UpstreamConnection connection) except -1
 cdef int tell_failed(ResponseHandler handler, str reason) except -1
