@@ -6,6 +6,7 @@ import socket
 import struct
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -58,13 +59,25 @@ def overflows(proxy: Proxy) -> float:
     return proxy.metrics().total("fastmirror_upstream_overflow_total", service="app")
 
 
-def begin(proxy: Proxy, target: str) -> Client:
-    client = Client(proxy.port)
-    client.send(request_bytes("GET", target))
-    return client
+Begin = Callable[..., Client]
 
 
-def test_beyond_the_limits_is_503_and_what_waits_is_served(start_proxy, backends, tmp_path):
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Sends a request and does not wait for its answer."""
+    clients = []
+
+    def begun(proxy: Proxy, target: str, **more: str) -> Client:
+        clients.append(Client(proxy.port))
+        clients[-1].send(request_bytes("GET", target, **more))
+        return clients[-1]
+
+    yield begun
+    for client in clients:
+        client.close()
+
+
+def test_beyond_the_limits_is_503_and_what_waits_is_served(start_proxy, begin, backends, tmp_path):
     gate = backends.gate()
     backend = backends.start(held(gate))
     pool = {"max_connections": 1, "max_pending_requests": 1}
@@ -93,7 +106,7 @@ def test_beyond_the_limits_is_503_and_what_waits_is_served(start_proxy, backends
         assert first.get(f"/{number}").status == 200
 
 
-def test_requests_under_way_are_limited_too(start_proxy, backends, tmp_path):
+def test_requests_under_way_are_limited_too(start_proxy, begin, backends, tmp_path):
     gate = backends.gate()
     backend = backends.start(held(gate))
     proxy = limited(start_proxy, tmp_path, [backend], {"max_requests": 2})
@@ -108,7 +121,7 @@ def test_requests_under_way_are_limited_too(start_proxy, backends, tmp_path):
     assert [line["response_flags"] for line in entries(proxy, 4)].count("UO") == 1
 
 
-def test_who_goes_away_waits_no_longer(start_proxy, backends, tmp_path):
+def test_who_goes_away_waits_no_longer(start_proxy, begin, backends, tmp_path):
     gate = backends.gate()
     backend = backends.start(held(gate))
     # The first request pends while its connection is opened, and no longer.
@@ -135,7 +148,7 @@ def test_who_goes_away_waits_no_longer(start_proxy, backends, tmp_path):
     assert overflows(proxy) == 0
 
 
-def test_a_routes_timeout_ends_the_waiting(start_proxy, backends, tmp_path):
+def test_a_routes_timeout_ends_the_waiting(start_proxy, begin, backends, tmp_path):
     gate = backends.gate()
     backend = backends.start(held(gate))
     proxy = limited(start_proxy, tmp_path, [backend], {"max_connections": 1})
@@ -250,29 +263,22 @@ def test_keepalive_probes_are_asked_of_the_kernel(start_proxy, backends, tmp_pat
         assert timers(backend.port) == (["02"] if backend is probed else ["00"])
 
 
-def test_a_subset_has_limits_of_its_own(start_proxy, backends, tmp_path):
+def test_a_subset_has_limits_of_its_own(start_proxy, begin, backends, tmp_path):
     backend = backends.start(never_answers)
     document = rules({"v1": backend.port})
     document["services"][0]["subset_policies"] = {"v1": {"connection_pool": {"max_requests": 1}}}
     document["routes"][0]["hosts"] = ["subset.test"]
     proxy = start_proxy(document)
-    first = begin_at(proxy, "subset.test")
+    begin(proxy, "/", host="subset.test")
     wait_until(lambda: proxy.metrics().total("fastmirror_connections", side="upstream") == 1, "one")
     with Client(proxy.port) as client:
         assert client.get("/", host="subset.test").status == 503
-    whole = [begin_at(proxy, "app.test") for _ in range(3)]  # the service itself has none
+    for _ in range(3):  # the service itself has none
+        begin(proxy, "/", host="app.test")
     wait_until(lambda: proxy.metrics().total("fastmirror_connections", side="upstream") == 4, "4")
-    for each in (first, *whole):
-        each.close()
 
 
-def begin_at(proxy: Proxy, host: str) -> Client:
-    client = Client(proxy.port)
-    client.send(request_bytes("GET", "/", host=host))
-    return client
-
-
-def test_a_reload_keeps_the_count_of_what_is_under_way(start_proxy, backends, tmp_path):
+def test_a_reload_keeps_the_count_of_what_is_under_way(start_proxy, begin, backends, tmp_path):
     gate = backends.gate()
     backend = backends.start(held(gate))
     proxy = limited(start_proxy, tmp_path, [backend], {"max_requests": 1, "max_connections": 1})
