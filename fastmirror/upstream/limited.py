@@ -82,7 +82,7 @@ class Limits:
         if oldest is None:
             return None
         own = first_of(pool.line)
-        if own is None or own is oldest or oldest.pool.open == 0 or self.passed >= PASSED_MOST:
+        if own is None or own is oldest or self.passed >= PASSED_MOST:
             self.passed = 0
             return oldest
         self.passed += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import struct
 import threading
@@ -175,6 +176,7 @@ def test_many_share_few_connections_to_several_endpoints(start_proxy, backends, 
         while request := await conn.request():
             under_way += 1
             most = max(most, under_way)
+            await asyncio.sleep(0.001)
             under_way -= 1
             await conn.answer(request.target.encode())
 
@@ -182,6 +184,7 @@ def test_many_share_few_connections_to_several_endpoints(start_proxy, backends, 
     proxy = limited(start_proxy, tmp_path, several, {"max_connections": 2}, balance=balance)
     answers = blast(proxy.port, gets(600), connections=24)
     assert sorted(answers) == sorted(b"200 /r/%d" % number for number in range(600))
+    assert most == 2
     assert proxy.metrics().total("fastmirror_connections", side="upstream") <= 2
     assert all(len(each.requests) > 50 for each in several)
     assert sum(each.accepted for each in several) < 300  # they were mostly reused
@@ -256,7 +259,9 @@ def test_keepalive_probes_are_asked_of_the_kernel(start_proxy, backends, tmp_pat
         (plain, {"max_requests": 9}),
         (probed, {"tcp_keepalive": {"time": 100, "interval": "10s", "probes": 3}}),
     ):
-        proxy = limited(start_proxy, tmp_path / str(backend.port), [backend], pool)
+        place = tmp_path / str(backend.port)
+        place.mkdir()
+        proxy = limited(start_proxy, place, [backend], pool)
         with Client(proxy.port) as client:
             assert client.get("/").status == 200
         wait_until(lambda port=backend.port: "01" not in timers(port), "no retransmission timer")
