@@ -15,11 +15,12 @@ cdef class Waiter:
 
 
 cdef class Limits:
+    cdef object __weakref__             # the registry knows those that something has
     cdef ServiceCounts counts
-    cdef long max_connections
-    cdef long max_pending
-    cdef long max_requests
-    cdef long max_retries
+    cdef readonly long max_connections
+    cdef readonly long max_pending
+    cdef readonly long max_requests
+    cdef readonly long max_retries
     cdef readonly long connections      # open, or being opened
     cdef readonly long pending          # requests that wait, or for which one is being opened
     cdef readonly long requests

@@ -11,6 +11,7 @@ cdef class Pool(ConnectionOwner):
     cdef int side
     cdef double idle_timeout
     cdef list idle                      # of UpstreamConnection, the last used at the end
+    cdef public long users              # clusters that have it
     cdef readonly long active           # exchanges under way, and connections being made
     cdef readonly long open             # connections
     cdef set connecting                 # tasks

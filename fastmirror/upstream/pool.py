@@ -37,7 +37,7 @@ class Pool(ConnectionOwner):
         self.idle_timeout = idle_timeout
         self.receive_buffer = SHADOW_BUFFER if side == SHADOW else 0
         self.idle: list[UpstreamConnection] = []
-        self.active = 0
+        self.users = self.active = 0
         self.open = 0
         self.connecting: set[asyncio.Task[None]] = set()
         self.retired = False

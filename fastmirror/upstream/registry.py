@@ -9,6 +9,7 @@ with all that it knows of its endpoints.
 from __future__ import annotations
 
 from typing import NamedTuple
+from weakref import WeakValueDictionary
 
 from fastmirror.counts import UPSTREAM, ServiceCounts, SlotMap, WorkerCounts
 from fastmirror.rules.address import Address, parse_address
@@ -58,8 +59,7 @@ class Registry:
         self.workers = workers
         self.slots = slots
         self.pools: dict[tuple[Address, LimitsKey | None], Pool] = {}
-        self.limits: dict[LimitsKey, Limits] = {}
-        self.sources: list[ClusterSource] = []  # of the clusters in use
+        self.limits: WeakValueDictionary[LimitsKey, Limits] = WeakValueDictionary()
 
     def service_counts(self, service: str) -> ServiceCounts:
         """What is counted of a service."""
@@ -77,7 +77,7 @@ class Registry:
         return limits
 
     def pool(self, address: Address, spec: ClusterSpec) -> Pool:
-        """The pool of a cluster's address, made when it is first asked for."""
+        """The pool of a cluster's address, made when it is first asked for; ``release`` is owed."""
         key = (address, spec.limits_key())
         pool = self.pools.get(key)
         if pool is None:
@@ -89,22 +89,23 @@ class Registry:
                 own = spec.connection_pool
                 pool = LimitedPool(address, wheel, counts, side, idle, own, limits)
             self.pools[key] = pool
+        pool.users += 1
         return pool
 
-    def retire_unused(self) -> None:
-        """Drop every pool, and all limits, that no cluster in use has."""
-        used = {member.pool for each in self.sources for member in each.cluster.members}
-        for key in [key for key, pool in self.pools.items() if pool not in used]:
-            self.pools.pop(key).retire()
-        keys = {each.spec.limits_key() for each in self.sources}
-        self.limits = {key: limits for key, limits in self.limits.items() if key in keys}
+    def release(self, pool: Pool, spec: ClusterSpec) -> None:
+        """A cluster has it no more; if none has, it is dropped."""
+        pool.users -= 1
+        if pool.users == 0:
+            del self.pools[pool.address, spec.limits_key()]
+            pool.retire()
 
     def close(self) -> None:
         """Close every idle connection, and each other when its exchange is over."""
         for limits in self.limits.values():
             limits.stop()
-        self.sources.clear()
-        self.retire_unused()
+        for pool in self.pools.values():
+            pool.retire()
+        self.pools.clear()
 
 
 class ClusterSpec(NamedTuple):
@@ -169,7 +170,6 @@ class ClusterSet:
         for source in self.sources.values():
             source.release()
         self.sources.clear()
-        self.registry.retire_unused()
 
 
 class ClusterSource:
@@ -195,10 +195,9 @@ class ClusterSource:
         self.users += 1
         if self.users > 1:
             return
-        self.registry.sources.append(self)
         for address in self.addresses:
             if address.is_name:
-                self.registry.resolver.watch(address, self.changed)
+                self.registry.resolver.watch(address, self.refresh)
         self.refresh()
 
     def release(self) -> None:
@@ -206,17 +205,13 @@ class ClusterSource:
         self.users -= 1
         if self.users:
             return
-        self.registry.sources.remove(self)
         for address in self.addresses:
             if address.is_name:
-                self.registry.resolver.unwatch(address, self.changed)
+                self.registry.resolver.unwatch(address, self.refresh)
+        for member in self.cluster.members:
+            self.registry.release(member.pool, self.spec)
         if self.cluster.outliers is not None:
             self.cluster.outliers.stop()
-
-    def changed(self) -> None:
-        """A name has other addresses."""
-        self.refresh()
-        self.registry.retire_unused()
 
     def refresh(self) -> None:
         """Give the cluster its members anew."""
@@ -226,9 +221,12 @@ class ClusterSource:
             for each in found:
                 known = members.get(each)
                 weight = endpoint.weight + (known.weight if known is not None else 0)
-                pool = self.registry.pool(each, self.spec)
+                pool = known.pool if known is not None else self.registry.pool(each, self.spec)
                 members[each] = Member(pool, _host(address), weight)
+        former = self.cluster.members
         self.cluster.set_members(list(members.values()))
+        for member in former:
+            self.registry.release(member.pool, self.spec)
 
 
 def _host(address: Address) -> bytes:

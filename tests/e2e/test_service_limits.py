@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import select
 import socket
 import struct
 import threading
@@ -300,3 +302,83 @@ def test_a_reload_keeps_the_count_of_what_is_under_way(start_proxy, begin, backe
         assert first.response().status == 200
         assert client.get("/").status == 200
     assert backend.accepted == 1
+
+
+def test_retries_under_way_are_limited(start_proxy, begin, backends, tmp_path):
+    gate = backends.gate()
+
+    async def second_time(conn: Connection) -> None:
+        """503 to the first attempt; the second one waits."""
+        while request := await conn.request():
+            attempts = sum(each.target == request.target for each in backend.requests)
+            if attempts > 1:
+                await gate.passed()
+            await conn.answer(status=503 if attempts == 1 else 200)
+
+    backend = backends.start(second_time)
+    document = rules({"v0": backend.port}, to="v0")
+    document["services"][0]["connection_pool"] = {"max_retries": 1}
+    document["routes"][0]["retries"] = {"attempts": 1, "retry_on": ["5xx"], "backoff": 0.001}
+    proxy = start_proxy(document)
+    first = begin(proxy, "/first")
+    wait_until(lambda: len(backend.requests) == 2, "a second attempt")
+    with Client(proxy.port) as client:
+        assert client.get("/second").status == 503
+        assert len(backend.requests) == 3
+        gate.open()
+        assert first.response().status == 200
+        assert client.get("/third").status == 200
+    assert overflows(proxy) == 1
+
+
+def test_nothing_is_lost_when_everything_fails(start_proxy, begin, backends, tmp_path):
+    """After clients and endpoints that came and went, the limits are what they were."""
+    gate, chance = backends.gate(), random.Random(5)
+
+    async def moody(conn: Connection) -> None:
+        while request := await conn.request():
+            if request.target == "/slow":
+                await gate.passed()
+            else:
+                await asyncio.sleep(chance.choice((0, 0, 0.01, 0.1)))
+                if chance.random() < 0.2:
+                    return conn.reset() if chance.random() < 0.5 else None
+            await conn.answer(b"ok")
+        return None
+
+    async def client(number: int) -> None:
+        target = chance.choice((f"/{number}", f"/short/{number}"))
+        reader, writer = await asyncio.open_connection(LOOPBACK, proxy.port)
+        writer.write(request_bytes("GET", target))
+        try:
+            async with asyncio.timeout(chance.choice((0.02, 0.2, 10))):
+                await reader.read(1)
+        except (TimeoutError, ConnectionError):
+            pass
+        writer.transport.abort()
+
+    async def crowd(first: int) -> None:
+        await asyncio.gather(*(client(first + number) for number in range(60)))
+
+    pair = [backends.start(moody), backends.start(moody)]
+    pool = {"max_connections": 2, "max_pending_requests": 5, "max_requests": 7, "max_retries": 2}
+    proxy = limited(start_proxy, tmp_path, pair, pool)
+    asyncio.run(crowd(0))
+    backends.stop(pair[1])
+    asyncio.run(crowd(100))
+    pair[1] = backends.start(moody, port=pair[1].port)
+    asyncio.run(crowd(200))
+    connections = "fastmirror_connections"
+    wait_until(lambda: proxy.metrics().total(connections, side="downstream") == 0, "no clients")
+
+    def slow() -> int:
+        return sum(each.target == "/slow" for backend in pair for each in backend.requests)
+
+    clients = [begin(proxy, "/slow"), begin(proxy, "/slow")]
+    wait_until(lambda: slow() == 2, "two under way")
+    clients += [begin(proxy, "/slow") for _ in range(10)]
+    sockets = [each.sock for each in clients]
+    wait_until(lambda: len(select.select(sockets, [], [], 0)[0]) == 5, "5 refused")
+    assert slow() == 2
+    gate.open()
+    assert sorted(each.response().status for each in clients) == [200] * 7 + [503] * 5
