@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections import OrderedDict
+from contextlib import suppress
 
 from fastmirror._core import now
 from fastmirror.counts import ServiceCounts, WorkerCounts
@@ -163,9 +164,8 @@ class LimitedPool(Pool):
         return self.open_for(waiter.handler, waiter.timeout)
 
     def leave(self, handler: ResponseHandler) -> int:
-        if handler in self.line:
-            del self.line[handler]
-            del self.limits.line[handler]
+        if self.line.pop(handler, None) is not None:
+            self.limits.line.pop(handler, None)
             self.limits.pending -= 1
             self.active -= 1
         return 0
@@ -174,8 +174,9 @@ class LimitedPool(Pool):
         self.limits.pending -= 1
         if self.socket_options:
             sock = connection.transport.get_extra_info("socket")
-            for level, option, value in self.socket_options:
-                sock.setsockopt(level, option, value)
+            with suppress(OSError):  # the peer has gone already: that will be heard of
+                for level, option, value in self.socket_options:
+                    sock.setsockopt(level, option, value)
         return 0
 
     def not_made(self, connection: UpstreamConnection) -> int:

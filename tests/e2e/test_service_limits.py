@@ -151,6 +151,17 @@ def test_who_goes_away_waits_no_longer(start_proxy, begin, backends, tmp_path):
     assert overflows(proxy) == 0
 
 
+def test_who_waits_when_the_proxy_ends(start_proxy, begin, backends, tmp_path):
+    backend = backends.start(never_answers)
+    proxy = limited(start_proxy, tmp_path, [backend], {"max_connections": 1}, "--drain-time", "0.2")
+    clients = [begin(proxy, f"/{number}") for number in range(3)]
+    wait_until(lambda: backend.accepted, "a connection")
+    assert proxy.stop() == 0
+    proxy.assert_sound()
+    assert [client.sock.recv(1) for client in clients] == [b""] * 3
+    assert backend.accepted == 1
+
+
 def test_a_routes_timeout_ends_the_waiting(start_proxy, begin, backends, tmp_path):
     gate = backends.gate()
     backend = backends.start(held(gate))
