@@ -151,6 +151,21 @@ def test_who_goes_away_waits_no_longer(start_proxy, begin, backends, tmp_path):
     assert overflows(proxy) == 0
 
 
+def test_the_oldest_is_served_first(start_proxy, begin, backends, tmp_path):
+    gate = backends.gate()
+    backend = backends.start(held(gate))
+    proxy = limited(start_proxy, tmp_path, [backend], {"max_connections": 1})
+    clients = [begin(proxy, "/slow")]
+    wait_until(lambda: backend.requests, "the first request")
+    for number in range(8):
+        clients.append(begin(proxy, f"/{number}"))
+        time.sleep(0.02)
+    gate.open()
+    assert [client.response().status for client in clients] == [200] * 9
+    assert [each.target for each in backend.requests[1:]] == [f"/{n}" for n in range(8)]
+    assert backend.accepted == 1
+
+
 def test_who_waits_when_the_proxy_ends(start_proxy, begin, backends, tmp_path):
     backend = backends.start(never_answers)
     proxy = limited(start_proxy, tmp_path, [backend], {"max_connections": 1}, "--drain-time", "0.2")
