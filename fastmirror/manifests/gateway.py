@@ -8,6 +8,7 @@ most query parameters; then the oldest route, its name, its first rule.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 from msgspec import structs
@@ -25,7 +26,7 @@ from fastmirror.manifests.gateway_listeners import (
     read_namespaces,
 )
 from fastmirror.manifests.gateway_match import EVERY_REQUEST, read_match
-from fastmirror.manifests.gateway_parents import ParentReader, Parents
+from fastmirror.manifests.gateway_parents import ParentReader, Parents, prefer_consumers
 from fastmirror.manifests.gateway_retries import read_retries, read_timeouts
 from fastmirror.manifests.selection import Selection
 from fastmirror.manifests.source import Resource
@@ -48,14 +49,17 @@ def read_http_routes(
     grants = read_grants(resources)
     gateways = read_gateways(resources)
     parents = ParentReader(catalog, selection, gateways, read_namespaces(resources))
-    routes = [
-        _Route(resource, parents.read(resource), catalog, grants)
-        for resource in resources
-        if resource.kind == "HTTPRoute"
-    ]
-    if not routes:
+    found = [r for r in resources if r.kind == "HTTPRoute"]
+    if not found:
         return []
+    places = [parents.read(resource) for resource in found]
     parents.warn_of_unused()
+    if selection.namespace is not None:
+        prefer_consumers(places)
+    routes = [
+        _Route(resource, place, catalog, grants)
+        for resource, place in zip(found, places, strict=True)
+    ]
     attached: dict[Listener, set[tuple[str, str]]] = {
         listener: set()
         for gateway, listeners in gateways.items()
@@ -124,7 +128,7 @@ def _warn_of_hidden(drafts: Sequence[Draft]) -> None:
     reached: set[int] = set()
     hidden: dict[int, tuple[Draft, Draft]] = {}
     for draft in sorted(drafts, key=lambda draft: draft.place):
-        match = msgspec.json.encode(draft.matches)
+        match = msgspec.json.encode(draft.matches, order="sorted")
         for host in draft.hosts:
             first = taken.setdefault((draft.port, draft.listener, host, match), draft)
             if first.actions is draft.actions:
@@ -145,11 +149,14 @@ class _Route:
         self.resource = resource
         self.parents = parents
         self.catalog = catalog
-        self.backends = Backends(resource, catalog, grants)
+        services = {service.host for service in parents.services}
+        self.backends = Backends(resource, catalog, grants, services)
         self.spec = resource.root.knows(*_TOP, over=("status",))["spec"].knows(
             "hostnames", "parentRefs", "rules"
         )
-        self.rules = list(self._rules())
+        self._secure: dict[int, Actions] = {}
+        # What is attached nowhere uses no service, and warns of none.
+        self.rules = list(self._rules()) if parents else []
 
     def _rules(self) -> Iterator[tuple[Actions, list[Ranked]]]:
         rules = self.spec["rules"].items()
@@ -235,7 +242,8 @@ class _Route:
         self, hosts: list[str], port: int | None, listener: str | None, *, https: bool
     ) -> Iterator[Draft]:
         resource = self.resource
-        for index, (actions, matches) in enumerate(self.rules):
+        for index, (plain, matches) in enumerate(self.rules):
+            actions = self._over_tls(plain) if https else plain
             for number, (match, precedence, at) in enumerate(matches):
                 rank = (
                     _ROUTE, *precedence, not https, resource.created,
@@ -243,6 +251,15 @@ class _Route:
                 )  # fmt: skip
                 whole = structs.replace(_with_path(match, actions), port=port)
                 yield Draft(hosts, [whole], actions, rank, listener, port, at)
+
+    def _over_tls(self, actions: Actions) -> Actions:
+        """A redirect keeps the scheme of the request, as the client knows it."""
+        if actions.redirect is None or actions.redirect.scheme is not None:
+            return actions
+        if id(actions) not in self._secure:
+            redirect = structs.replace(actions.redirect, scheme="https")
+            self._secure[id(actions)] = replace(actions, redirect=redirect)
+        return self._secure[id(actions)]
 
 
 def _with_path(match: Match, actions: Actions) -> Match:

@@ -6,7 +6,7 @@ works. A primary like that answers 500 for its share, and so does a rule that ha
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from fastmirror.manifests.addresses import service_host
 from fastmirror.manifests.catalog import Catalog, Target
@@ -56,8 +56,13 @@ def _kind(at: Field) -> tuple[str, str]:
 class Backends:
     """Reads what the rules of one HTTPRoute send requests and copies to."""
 
-    def __init__(self, resource: Resource, catalog: Catalog, grants: Grants) -> None:
+    def __init__(
+        self, resource: Resource, catalog: Catalog, grants: Grants, parents: Collection[str]
+    ) -> None:
         self.namespace = resource.namespace
+        self.parents = (
+            parents  # the services for whose clients the route is: it may send on to them
+        )
         self.catalog = catalog
         self.grants = grants
         self._others: list[Mirror] = []  # of the same rule
@@ -120,13 +125,12 @@ class Backends:
         name = item["name"].text()
         if (group, kind) not in (("", "Service"), ("core", "Service")):
             return f"invalid reference: kind {kind} in group {group!r} is not a Service"
-        own = self.namespace
-        if namespace != own and not self.grants & {(own, namespace, ""), (own, namespace, name)}:
+        host = service_host(name, namespace)
+        if host not in self.parents and not self._may_refer(name, namespace):
             return f"invalid reference: no ReferenceGrant in namespace {namespace} allows it"
         if not item["port"].given:
             return "invalid reference: a Service needs a port"
         port = item["port"].integer(1, 65535)
-        host = service_host(name, namespace)
         if why := self.catalog.no_address(host):
             return why
         if why := self.catalog.no_port(host, port):
@@ -139,3 +143,9 @@ class Backends:
                 f" (appProtocol {found.app_protocol}): it gets HTTP/1.1 in plain text"
             )
         return target
+
+    def _may_refer(self, name: str, namespace: str) -> bool:
+        own = self.namespace
+        return namespace == own or bool(
+            self.grants & {(own, namespace, ""), (own, namespace, name)}
+        )

@@ -227,8 +227,8 @@ class Doors:
 
 
 def _ports(attached: dict[Listener, set[tuple[str, str]]]) -> dict[Listener, int | None]:
-    """A gateway's ports matter only where they differ in what is attached; then requests of any
-    other port belong to 80, or to the first.
+    """A gateway's ports matter only where other routes are attached for the same hosts; requests of
+    any port that is not its listeners' belong to 80 then, or to the first.
     """
     gateways: dict[str, dict[int, list[Listener]]] = {}
     for listener in attached:
@@ -237,9 +237,15 @@ def _ports(attached: dict[Listener, set[tuple[str, str]]]) -> dict[Listener, int
             ports.setdefault(listener.port, []).append(listener)
     result: dict[Listener, int | None] = {}
     for ports in gateways.values():
-        whole = [set().union(*(attached[one] for one in ports[port])) for port in ports]
+        whole = {port: set().union(*(attached[one] for one in ports[port])) for port in ports}
         rest = 80 if 80 in ports else next(iter(ports))
-        if any(other != whole[0] for other in whole):
+        if any(
+            intersection(host, one.hostname)
+            for port in ports
+            for other in ports
+            for _, host in whole[port] - whole[other]
+            for one in ports[other]
+        ):
             for port, listeners in ports.items():
                 result |= dict.fromkeys(listeners, None if port == rest else port)
     return result

@@ -7,6 +7,7 @@ listener for every host.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastmirror.manifests.addresses import service_host, split_service_host
@@ -30,6 +31,7 @@ class ParentService:
     host: str
     port: int | None
     at: Field
+    consumers: bool  # a consumer's route, of another namespace than the service
 
 
 @dataclass(slots=True)
@@ -38,6 +40,19 @@ class Parents:
 
     listeners: dict[Listener, list[str]] = field(default_factory=dict)  # with its hosts there
     services: list[ParentService] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.listeners or self.services)
+
+
+def prefer_consumers(all_parents: Sequence[Parents]) -> None:
+    """Of a service that has consumers' routes, which are for this proxy, no others hold."""
+    services = [service for parents in all_parents for service in parents.services]
+    consumed = {service.host for service in services if service.consumers}
+    for parents in all_parents:
+        parents.services = [
+            each for each in parents.services if each.consumers or each.host not in consumed
+        ]
 
 
 class ParentReader:
@@ -135,12 +150,12 @@ class ParentReader:
         elif known and len(known.ports) == 1:
             port = None  # a request for its only port need not say so
         parts = split_service_host(host)
-        if parts and parts[1] != route.namespace and not self._is_client(route.namespace, item):
-            return
-        route.parents.services.append(ParentService(host, port, item))
+        consumers = parts is not None and parts[1] != route.namespace
+        if not consumers or self._is_client(route.namespace, item):
+            route.parents.services.append(ParentService(host, port, item, consumers))
 
     def _is_client(self, namespace: str, item: Field) -> bool:
-        """Whether a consumer's route, of another namespace than its service, is for this proxy."""
+        """Whether a consumer's route is for this proxy."""
         if self.selection.namespace is None:
             item.warn(
                 f"only for clients in namespace {namespace} (--workload-namespace says where the"

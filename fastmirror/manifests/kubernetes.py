@@ -131,7 +131,10 @@ def _endpoint_slice(resource: Resource, catalog: Catalog, pods: Pods) -> None:
 def _endpoints(resource: Resource, catalog: Catalog, pods: Pods) -> None:
     root = resource.root.knows(*_TOP, "subsets")
     host = service_host(resource.name, resource.namespace)
-    for subset in root["subsets"].items():
+    subsets = root["subsets"].items()
+    if not subsets:
+        _extend(catalog, host, {}, [], root)
+    for subset in subsets:
         subset.knows("addresses", "ports", over=("notReadyAddresses",))
         ports = _ports(subset["ports"])
         workloads = []
