@@ -20,6 +20,8 @@ _REFUSED = {
     sre.ATOMIC_GROUP: "atomic groups are",
     sre.POSSESSIVE_REPEAT: "possessive repeats are",
 }
+# Octets that mean themselves, and are not repeated.
+_LITERAL = re.compile(rb"\^?((?:[A-Za-z0-9/_~%=:,;@!'&-](?![*+?{]))*)")
 _MOST_REPEATS = 3
 _MOST_CHOICES = 16
 # Backtracking through k repeats takes up to n^k steps: longer values do not match.
@@ -32,6 +34,7 @@ class Pattern:
     """A pattern for the whole of a value, or for parts of it (``replace``)."""
 
     def __init__(self, pattern: re.Pattern[bytes], repeats: int) -> None:
+        self.prefix = literal_prefix(pattern.pattern)
         self.fullmatch = pattern.fullmatch
         self.longest = _LONGEST[repeats]
         self.replace = pattern.sub
@@ -92,6 +95,14 @@ def compile_regex(text: str) -> Pattern:
             f"at most {_MOST_REPEATS} repeats and {_MOST_CHOICES} choices are supported"
         )
     return Pattern(pattern, shape.repeats)
+
+
+def literal_prefix(pattern: bytes) -> bytes:
+    """What every value begins with that a pattern matches: as much as is seen without parsing."""
+    if b"|" in pattern or b"(?" in pattern:
+        return b""
+    found = _LITERAL.match(pattern)
+    return found[1] if found is not None else b""
 
 
 def check_template(rewrite: RegexRewrite) -> None:

@@ -121,6 +121,66 @@ def test_all_headers_must_hold():
     assert not holds(match, headers=[("x-a", "2")])
 
 
+@pytest.mark.parametrize(
+    ("condition", "values", "wanted"),
+    [
+        ({"exact": "prod"}, ["prod"], False),
+        ({"exact": "prod"}, ["Prod"], True),
+        ({"exact": "prod"}, [], True),
+        ({"exact": ""}, [""], False),
+        ({"exact": "a,b"}, ["a", "b"], False),
+        ({"prefix": "pr"}, ["prod"], False),
+        ({"prefix": ""}, [], True),
+        ({"regex": ".*"}, [""], False),
+        ({"regex": ".*"}, [], True),
+        ({"present": True}, [""], False),
+        ({"present": True}, [], True),
+        ({"present": False}, [""], True),
+        ({"present": False}, [], False),
+    ],
+)
+@pytest.mark.parametrize("name", ["x-env", "X-Env"])
+def test_without_a_header(name, condition, values, wanted):
+    sent = [("X-ENV", value) for value in values]
+    assert holds({"without_headers": {name: condition}}, headers=sent) is wanted
+
+
+def test_without_any_of_several_headers():
+    match = {
+        "headers": {"x-a": {"prefix": "a"}},
+        "without_headers": {"x-a": {"exact": "ab"}, "x-b": {"present": True}},
+    }
+    assert holds(match, headers=[("x-a", "a")])
+    assert not holds(match, headers=[("x-a", "ab")])
+    assert not holds(match, headers=[("x-a", "a"), ("x-b", "")])
+    assert not holds(match)
+
+
+@pytest.mark.parametrize(("host", "wanted"), [("a.b", False), ("A.B.:80", False), ("b", True)])
+def test_without_a_host(host, wanted):
+    assert holds({"without_headers": {"Host": {"exact": "a.b"}}}, host=host) is wanted
+
+
+@pytest.mark.parametrize(
+    ("port", "host", "wanted"),
+    [
+        (80, "a", True),
+        (80, "a:80", True),
+        (80, "a:", True),
+        (80, "a:8080", False),
+        (80, "[::1]", True),
+        (8080, "a", False),
+        (8080, "a:8080", True),
+        (8080, "a.:08080", True),
+        (8080, "[::1]:8080", True),
+        (65535, "a:65535", True),
+        (80, "a:0", False),
+    ],
+)
+def test_port(port, host, wanted):
+    assert holds({"port": port}, host=host) is wanted
+
+
 @pytest.mark.parametrize("host", ["a.b", "A.B:80", "a.b.", "a.b.:8080"])
 def test_host_as_a_header_is_normal(host):
     assert holds({"headers": {"Host": {"exact": "a.b"}}}, host=host)
