@@ -14,7 +14,7 @@ from fastmirror.manifests.addresses import Mapping, canonical, forms, split_serv
 from fastmirror.manifests.fields import Field, Report
 from fastmirror.manifests.hosts import DEFAULT_PORT, Host, Port, find_endpoints
 from fastmirror.manifests.traffic import DEFAULT_BALANCE, Policy
-from fastmirror.rules.model import Endpoint, Service
+from fastmirror.rules.model import ConnectionPool, Endpoint, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +194,7 @@ class Catalog:
                 for name in sorted(self.used.get(host.name, {}).get(number, ()))
             }
             traffic = policy.traffic.at(number)
+            pool = traffic.pool or ConnectionPool()
             yield Service(
                 name=host.service_name(number),
                 hosts=self.forms(host.name) if first and first.number == number else [],
@@ -202,7 +203,8 @@ class Catalog:
                 subsets=policy.subsets | undefined,
                 outlier_detection=traffic.outliers,
                 subset_policies=policy.subset_policies(number),
-                **({"connection_pool": traffic.pool} if traffic.pool else {}),
+                # An encoder leaves out a struct only where nobody has given it.
+                **({} if pool == ConnectionPool() else {"connection_pool": pool}),
             )
 
     def _check_mappings(self) -> None:

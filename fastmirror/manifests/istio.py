@@ -10,8 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from fastmirror.manifests.addresses import is_host
 from fastmirror.manifests.catalog import Catalog
-from fastmirror.manifests.drafts import Actions, Draft, by_specificity, covers, fewest
+from fastmirror.manifests.drafts import Actions, Draft, by_specificity, fewest
 from fastmirror.manifests.fields import Field
+from fastmirror.manifests.hidden import Taken
 from fastmirror.manifests.istio_actions import (
     read_direct_response,
     read_headers,
@@ -68,7 +69,7 @@ class _Reader:
         self.selection = selection
         self.delegates = delegates
         self._owners: dict[str, str] = {}  # of a host
-        self._earlier: dict[str, list[Match]] = {}  # what the rules so far take of a host
+        self._taken: dict[str, Taken] = {}  # of a host
 
     def check(self, service: Resource) -> None:
         """What is wrong with each rule alone: what a delegate overrides, and what nobody uses, is
@@ -99,6 +100,9 @@ class _Reader:
             self._warn_if_hidden(rule, hosts, matches)
             if actions is not None:
                 found.append((matches, actions))
+        # One without any rule is discarded, as in Istio: the default policy holds for its hosts.
+        for host in hosts if found else ():
+            self.catalog.claim(host)
         for group in by_specificity(hosts):
             for index, (matches, actions) in enumerate(found):
                 yield Draft(group, matches, actions, (0, number, index))
@@ -111,7 +115,6 @@ class _Reader:
                     item.expected("a host name, *.suffix or *, without a port")
                 continue
             host = self.catalog.canonical(text, service.namespace)
-            self.catalog.claim(host)
             owner = self._owners.setdefault(host, service.full_name)
             if owner != service.full_name:
                 item.warn(f"VirtualService {owner} is for {host} as well, and comes first")
@@ -138,13 +141,11 @@ class _Reader:
     def _warn_if_hidden(self, rule: Rule, hosts: list[str], matches: list[Match]) -> None:
         """A rule is hidden if it is so for each of its hosts; also by other VirtualServices."""
         wanted = matches or [Match()]
-        lists = [self._earlier.setdefault(host, []) for host in dict.fromkeys(hosts)]
-        if lists and all(
-            any(covers(wide, match) for wide in earlier) for earlier in lists for match in wanted
-        ):
+        found = [self._taken.setdefault(host, Taken()) for host in dict.fromkeys(hosts)]
+        if found and all(taken.covers(match) for taken in found for match in wanted):
             rule.item.warn("never runs: the rules before it take every request that it matches")
-        for taken in lists:
-            taken.extend(wanted)
+        for taken in found:
+            taken.add(wanted)
 
     # -- what is done with them
 

@@ -7,10 +7,10 @@ Istio decides that. Each field keeps its place: names in it belong to its manife
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from fastmirror.manifests.drafts import A_NAME, NAME
 from fastmirror.manifests.fields import Field
 from fastmirror.manifests.overlay import overlay, part
 from fastmirror.manifests.selection import resolve
@@ -22,6 +22,7 @@ _INHERITED = (
 )  # fmt: skip
 _MAPS = ("headers", "queryParams", "sourceLabels", "withoutHeaders")
 _COMPARED = ("authority", "method", "scheme", "uri")
+_NAME = re.compile(r"(?=.{1,120}$)[\x21-\x7e]+( [\x21-\x7e]+)*")  # people write sentences
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +65,10 @@ class Delegates:
         for answer in ("route", "redirect"):
             if root[answer].given:
                 root[answer].problem(f"delegate and {answer} cannot be used together")
+        if not at["name"].text() or not at["namespace"].text(root.origin.namespace):
+            return
         key = _named(at)
         delegate = self._known.get(key)
-        if not at["name"].text():
-            return
         if delegate is None:
             at.warn(f"no VirtualService {'/'.join(key)} without hosts: this rule is left out")
             return
@@ -107,7 +108,7 @@ def _named(at: Field) -> tuple[str, str]:
 def _with_names(http: Field, prefix: str) -> Iterator[tuple[str, Field]]:
     items = http.items()
     for index, item in enumerate(items):
-        name = item["name"].matching(NAME, A_NAME, str(index))
+        name = item["name"].matching(_NAME, "a name of printable ASCII", str(index))
         yield f"{prefix}/{name}" if len(items) > 1 else prefix, item
 
 
@@ -128,8 +129,17 @@ def _within(root: list[Field], delegate: list[Field]) -> list[Field] | None:
         wider = [match for match in root if not _conflict(match, item)]
         if not wider:
             return None
+        for match in wider:
+            _warn_of_exclusions(match["withoutHeaders"], item["withoutHeaders"])
         found += [overlay(item, match, _MAPS) for match in wider]
     return found
+
+
+def _warn_of_exclusions(root: Field, own: Field) -> None:
+    """What is within the root's here excludes less than that."""
+    for name, at in own.entries().items():
+        if root[name].given and root[name].value != at.value:
+            at.warn("stands in the place of the root's, as in Istio: what that excludes is matched")
 
 
 def _conflict(root: Field, own: Field) -> bool:

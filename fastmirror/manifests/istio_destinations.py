@@ -121,6 +121,9 @@ def _name(rule: _Rule) -> str:
 
 
 def _warn_of_ports(rule: _Rule, catalog: Catalog) -> None:
+    known = catalog.hosts.get(rule.host)
+    if known is None or known.any_port:
+        return
     policies = [rule.spec["trafficPolicy"]]
     policies += [item["trafficPolicy"] for item in rule.spec["subsets"].items()]
     for policy in policies:

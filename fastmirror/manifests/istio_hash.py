@@ -69,6 +69,8 @@ def _table(at: Field) -> tuple[Any, int | None]:
     old = at["minimumRingSize"]
     sizes = [size.integer(0, _LARGEST, default=0) or None for size in (ring, old)]
     size = maglev.integer(0, _LARGEST_MAGLEV, default=0) or None
+    if old.value and (at["ringHash"].given or at["maglev"].given):
+        old.problem("minimumRingSize, ringHash and maglev cannot be used together")
     if at["maglev"].given:
         if at["ringHash"].given:
             at["ringHash"].problem("maglev and ringHash cannot be used together")

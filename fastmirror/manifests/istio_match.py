@@ -14,6 +14,8 @@ from fastmirror.manifests.drafts import TOKEN, regex
 from fastmirror.manifests.fields import Field
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
 
+_KINDS = ("exact", "prefix", "regex")
+
 
 def read_match(item: Field, *, by_prefix: bool) -> Match | None:
     """What is matched; None: no request, which is warned of. ``by_prefix``: what it takes of the
@@ -48,6 +50,9 @@ def _header_matches(at: Field) -> dict[str, HeaderMatch]:
     """By name; one without a value is there, whatever its value."""
     found = {}
     for name, field in at.entries().items():
+        if name.startswith("@request.auth."):
+            field.unsupported("a claim of a JWT")
+            continue
         if TOKEN.fullmatch(name) is None:
             field.problem("expected the name of a header")
         found[name] = HeaderMatch(**(_values(field) or {"present": True}))
@@ -103,9 +108,9 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 def _strings(at: Field) -> dict[str, Any]:
     """A StringMatch: exact, prefix or regex; none of them is for the caller to understand."""
-    given = list(at.knows("exact", "prefix", "regex").entries())
+    given = [kind for kind in at.knows(*_KINDS).entries() if kind in _KINDS]
     if len(given) > 1:
-        at.expected("one of exact, prefix, regex")
+        at.expected(f"one of {', '.join(_KINDS)}")
     for kind in given:
         if kind == "regex":
             regex(at[kind])

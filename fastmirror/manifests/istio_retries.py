@@ -41,7 +41,7 @@ def read_retries(at: Field) -> Retries:
         at["retryIgnorePreviousHosts"].unsupported("a retry at the same endpoint")
     if attempts == 0:
         for name in ("perTryTimeout", "retryOn", "retryRemoteLocalities"):
-            if at[name].given:
+            if at[name].given and not at["attempts"].value:
                 at[name].problem("attempts is 0, or absent: nothing is tried again")
         return _OFF
     if at["retryOn"].value and not retry_on:

@@ -28,14 +28,22 @@ _UNLIMITED = 1_000_000  # a limit beyond this is never reached
 
 def read_traffic_policy(at: Field) -> TrafficPolicy:
     """A rule's or a subset's; absent: it says nothing."""
-    at.knows(*_PARTS, "portLevelSettings")
+    _something(at.knows(*_PARTS, "portLevelSettings"))
     return TrafficPolicy(_traffic(at), dict(_ports(at["portLevelSettings"])))
+
+
+def _something(at: Field) -> None:
+    """As Istio refuses it."""
+    if at.value == {}:
+        at.expected("one field at least")
 
 
 def _ports(at: Field) -> Iterator[tuple[int, Traffic]]:
     seen = set()
     for item in at.items():
         item.knows(*_PARTS, "port")
+        if not any(item[name].given for name in _PARTS):
+            item.problem(f"expected one of {', '.join(_PARTS)} beside port")
         number = item["port"].knows("number")["number"].integer(1, 65535)
         if number in seen:
             item["port"].problem(f"port {number} is given twice")
@@ -56,7 +64,7 @@ def _traffic(at: Field) -> Traffic:
 def _check_tls(at: Field) -> None:
     mode = at["mode"]
     if mode.text("DISABLE") != "DISABLE":
-        mode.unsupported(f"{mode.value}: endpoints are spoken to in clear text, which")
+        mode.unsupported(f"{mode.value} (the proxy speaks plain HTTP to endpoints)")
     else:
         at.knows("mode")
 
@@ -64,7 +72,7 @@ def _check_tls(at: Field) -> None:
 def _balance(at: Field) -> Balance | None:
     at.knows("consistentHash", "localityLbSetting", "simple")
     locality, simple = at["localityLbSetting"], at["simple"]
-    if locality.given and locality.knows("enabled")["enabled"].boolean(True):
+    if locality.given and locality["enabled"].boolean(True):
         locality.unsupported("balancing by locality")
     if at["consistentHash"].given:
         if simple.given:
@@ -82,21 +90,22 @@ def _balance(at: Field) -> Balance | None:
 
 
 def _pool(at: Field) -> ConnectionPool:
+    _something(at)
     tcp = at.knows("http", "tcp")["tcp"].knows(
         "connectTimeout", "idleTimeout", "maxConnectionDuration", "maxConnections", "tcpKeepalive"
     )
-    # Streams, and the protocol of the client's side, are the same with every value over HTTP/1.1.
+    # What is of HTTP/2, and the protocol of the client's side, changes nothing over HTTP/1.1.
     http = at["http"].knows(
         "h2UpgradePolicy", "http1MaxPendingRequests", "http2MaxRequests", "idleTimeout",
         "maxRequestsPerConnection", "maxRetries",
-        over=("maxConcurrentStreams", "useClientProtocol"),
+        over=("http2KeepAlive", "maxConcurrentStreams", "useClientProtocol"),
     )  # fmt: skip
     upgrade = http["h2UpgradePolicy"]
     if upgrade.text("DEFAULT") == "UPGRADE":
         upgrade.unsupported("HTTP/2")
     elif upgrade.text("DEFAULT") not in ("DEFAULT", "DO_NOT_UPGRADE"):
         upgrade.expected("DEFAULT, DO_NOT_UPGRADE or UPGRADE")
-    idle = [side["idleTimeout"].seconds(zero=LONGEST) for side in (http, tcp)]
+    idle = (http["idleTimeout"].seconds(least=0.001), tcp["idleTimeout"].seconds(zero=LONGEST))
     keepalive = tcp["tcpKeepalive"]
     return ConnectionPool(
         max_connections=_limit(tcp["maxConnections"]),
@@ -140,6 +149,10 @@ def _outliers(at: Field) -> OutlierDetection:
     old.integer(0, _HIGHEST, default=0)
     if old.given:
         old.warn("has no effect: expected consecutive5xxErrors or consecutiveGatewayErrors")
+
+    local = at["consecutiveLocalOriginFailures"]
+    if local.value and at["splitExternalLocalOriginErrors"].value is not True:
+        local.problem("has no effect without splitExternalLocalOriginErrors")
 
     def count(name: str, absent: int) -> int:
         return min(at[name].integer(0, _HIGHEST, default=absent), _UNLIMITED)
