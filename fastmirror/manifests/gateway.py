@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import msgspec
 from msgspec import structs
 
 from fastmirror.manifests.catalog import Catalog
@@ -18,23 +17,18 @@ from fastmirror.manifests.drafts import A_NAME, NAME, Actions, Draft, by_specifi
 from fastmirror.manifests.fields import Field
 from fastmirror.manifests.gateway_backends import Backends, Grants, read_grants
 from fastmirror.manifests.gateway_filters import read_filters
-from fastmirror.manifests.gateway_listeners import (
-    EVERY_HOST,
-    Doors,
-    Listener,
-    read_gateways,
-    read_namespaces,
-)
+from fastmirror.manifests.gateway_isolation import Isolation
+from fastmirror.manifests.gateway_listeners import Listener, read_gateways, read_namespaces
 from fastmirror.manifests.gateway_match import EVERY_REQUEST, read_match
 from fastmirror.manifests.gateway_parents import ParentReader, Parents, prefer_consumers
+from fastmirror.manifests.gateway_rest import ROUTE, fences, rest_of_services, warn_of_hidden
 from fastmirror.manifests.gateway_retries import read_retries, read_timeouts
 from fastmirror.manifests.selection import Selection
 from fastmirror.manifests.source import Resource
-from fastmirror.rules.model import Destination, DirectResponse, Match, PathMatch
+from fastmirror.rules.model import Destination, Match, PathMatch
 
 _TOP = ("apiVersion", "kind", "metadata", "spec")
 _RULE = ("backendRefs", "filters", "matches", "name", "retry", "timeouts")
-_ROUTE, _REST, _NO_ROUTE = 1, 2, 3  # how ranks begin
 
 # A match, its precedence and where it stands.
 Ranked = tuple[Match, tuple[int, ...], Field]
@@ -70,74 +64,17 @@ def read_http_routes(
         for listener, hosts in route.parents.listeners.items():
             pairs = attached.setdefault(listener, set())
             pairs.update((route.resource.full_name, host) for host in hosts)
-    doors = Doors(attached)
-    used = {one.gateway for one, pairs in attached.items() if pairs}
+    isolation = Isolation(attached)
+    used = {one.gateway for one, pairs in attached.items() if pairs and one.gateway}
     if len(used) > 1:
         catalog.report.warnings.append(
             f"routes of several gateways are put together: {', '.join(sorted(used))}"
             " (--gateway says for which ones)"
         )
-    drafts = [draft for route in routes for draft in route.drafts(doors)]
-    _warn_of_hidden(drafts)
-    return [*drafts, *_rest_of_services(routes, catalog), *_fences(doors, drafts)]
-
-
-def _fences(doors: Doors, drafts: Sequence[Draft]) -> Iterator[Draft]:
-    """What a listener's routes do not take is not for those of others."""
-    whole = {
-        (draft.port, host)
-        for draft in drafts
-        if draft.matches == [Match(port=draft.port)]
-        for host in draft.hosts
-    }
-    for (port, hostname), listener in doors.fences.items():
-        if (port, hostname) not in whole:
-            yield _no_route(f"{listener.gateway}/{listener.name}", hostname, port)
-    for port in doors.ports:
-        yield _no_route(f"port/{port}", EVERY_HOST, port)
-
-
-def _no_route(name: str, hostname: str, port: int | None) -> Draft:
-    actions = Actions(f"no-route/{name}", [], direct_response=DirectResponse(404))
-    return Draft([hostname], [Match(port=port)], actions, (_NO_ROUTE,), hostname, port)
-
-
-def _rest_of_services(routes: Sequence[_Route], catalog: Catalog) -> Iterator[Draft]:
-    """Where routes are for some ports of a service, the default policy for the others."""
-    parents = [service for route in routes for service in route.parents.services]
-    ports: dict[str, set[int | None]] = {}
-    for service in parents:
-        ports.setdefault(service.host, set()).add(service.port)
-    for service in {parent.host: parent for parent in parents}.values():
-        known = catalog.hosts.get(service.host)
-        for port in known.ports if known and None not in ports[service.host] else ():
-            if port.number not in ports[service.host]:
-                target = catalog.target(service.host, port.number, None, service.at)
-                to = [Destination(target.service)]
-                actions = Actions(f"default/{service.host}:{port.number}", to)
-                yield Draft(
-                    [service.host], [Match(port=port.number)], actions, (_REST, port.number)
-                )
-
-
-def _warn_of_hidden(drafts: Sequence[Draft]) -> None:
-    """Of two drafts for one host the later is hidden if it matches the same, and only then: what
-    matches less comes first.
-    """
-    taken: dict[tuple[object, ...], Draft] = {}
-    reached: set[int] = set()
-    hidden: dict[int, tuple[Draft, Draft]] = {}
-    for draft in sorted(drafts, key=lambda draft: draft.place):
-        match = msgspec.json.encode(draft.matches, order="sorted")
-        for host in draft.hosts:
-            first = taken.setdefault((draft.port, draft.listener, host, match), draft)
-            if first.actions is draft.actions:
-                reached.add(id(draft.at))
-            else:
-                hidden.setdefault(id(draft.at), (draft, first))
-    for at, (draft, first) in hidden.items():
-        if at not in reached and draft.at:
-            draft.at.warn(f"never runs: {first.actions.name} takes every request that it matches")
+    drafts = [draft for route in routes for draft in route.drafts(isolation)]
+    warn_of_hidden(drafts)
+    services = [service for place in places for service in place.services]
+    return [*drafts, *rest_of_services(services, catalog), *fences(isolation, drafts)]
 
 
 class _Route:
@@ -169,7 +106,8 @@ class _Route:
             given = rule["name"].matching(NAME, A_NAME, str(index))
             if given in names:
                 rule["name"].problem("another rule has this name")
-            names.add(given)
+            if rule["name"].given:
+                names.add(given)
             if len(rules) > 1:
                 name = f"{name}/{given}"
             actions = self._actions(rule, name)
@@ -199,8 +137,8 @@ class _Route:
 
     # -- for whom
 
-    def drafts(self, doors: Doors) -> Iterator[Draft]:
-        for port, listener, https, hosts in self._places(doors):
+    def drafts(self, isolation: Isolation) -> Iterator[Draft]:
+        for port, listener, https, hosts in self._places(isolation):
             for host in hosts:
                 self.catalog.claim(host)
             for group in by_specificity(hosts):
@@ -213,15 +151,17 @@ class _Route:
                 draft.matches = [structs.replace(match, port=port) for match in draft.matches]
                 yield draft
 
-    def _places(self, doors: Doors) -> Iterator[tuple[int | None, str | None, bool, list[str]]]:
+    def _places(
+        self, isolation: Isolation
+    ) -> Iterator[tuple[int | None, str | None, bool, list[str]]]:
         """Port, listener's hostname if that counts, whether only HTTPS leads there, and hosts."""
         places: dict[tuple[int | None, str | None], dict[str, bool]] = {}
         for listener, hosts in self.parents.listeners.items():
-            port = doors.port(listener)
-            hostname = listener.hostname if doors.isolates(port) else None
+            port = isolation.port(listener)
+            hostname = listener.hostname if isolation.isolates(port) else None
             found = places.setdefault((port, hostname), {})
             for host in hosts:
-                if better := doors.better(listener, host):
+                if better := isolation.better(listener, host):
                     self._warn_of_better(better, host)
                 else:
                     found[host] = found.get(host, True) and listener.protocol == "HTTPS"
@@ -246,7 +186,7 @@ class _Route:
             actions = self._over_tls(plain) if https else plain
             for number, (match, precedence, at) in enumerate(matches):
                 rank = (
-                    _ROUTE, *precedence, not https, resource.created,
+                    ROUTE, *precedence, not https, resource.created,
                     f"{resource.namespace}/{resource.name}", index, number,
                 )  # fmt: skip
                 whole = structs.replace(_with_path(match, actions), port=port)

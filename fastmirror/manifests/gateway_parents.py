@@ -106,13 +106,15 @@ class ParentReader:
         return route.parents
 
     def _add_listeners(self, route: _Reading, item: Field, gateway: str) -> None:
-        refusals = []
+        refusals, attached = [], False
         for listener in self._listeners(item, gateway):
             if why := listener.refuses(route.namespace, self.namespaces):
                 refusals.append(f"listener {listener.name}: {why}")
-            elif not route.attach(listener):
+            elif route.attach(listener):
+                attached = True
+            else:
                 refusals.append(f"listener {listener.name}: its hostname is {listener.hostname}")
-        if refusals and not any(one.gateway == gateway for one in route.parents.listeners):
+        if refusals and not attached:
             item.warn(f"not attached: {', '.join(refusals)}")
 
     def _listeners(self, item: Field, gateway: str) -> list[Listener]:
