@@ -111,7 +111,6 @@ SEEDS = [
 # What is said of the whole.
 OF_NO_PLACE = (
     "routes of several gateways ",
-    "--gateway ",
     "--gateway",
     "web is in several namespaces",
     "web.",

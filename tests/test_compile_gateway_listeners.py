@@ -182,6 +182,34 @@ def test_a_gateway_without_a_manifest_takes_every_route():
     assert any("spec.parentRefs[0]: nothing defines Gateway infra/gw" in w for w in warnings)
 
 
+def test_istios_gateway_of_the_same_name_is_read_over():
+    istio = (
+        "apiVersion: networking.istio.io/v1\nkind: Gateway\n"
+        "metadata: {name: gw, namespace: infra}\n"
+    )
+    rules, _ = built(istio, gateway({"hostname": "a.test"}), route("a"))
+    assert (answers(rules, "a.test"), answers(rules, "b.test")) == ("a", 404)
+
+
+@pytest.mark.parametrize("version", ["v1", "v1beta1", "v1alpha2"])
+def test_versions(version):
+    texts = (gateway({"hostname": "a.test"}), route("a"))
+    rules, _ = built(*(text.replace("k8s.io/v1", f"k8s.io/{version}") for text in texts))
+    assert answers(rules, "a.test") == "a"
+
+
+def test_a_section_that_refuses_is_warned_of_beside_one_that_does_not():
+    two = route("a").replace(
+        "[{name: gw, namespace: infra}]",
+        "[{name: gw, namespace: infra, sectionName: l0},"
+        " {name: gw, namespace: infra, sectionName: l1}]",
+    )
+    rules, warnings = built(gateway({}, {"protocol": "TLS", "port": "443"}), two)
+    assert answers(rules, "x") == "a"
+    (warning,) = (w for w in warnings if "HTTPRoute" in w)
+    assert warning.endswith("spec.parentRefs[1]: not attached: listener l1: its protocol is TLS")
+
+
 # -- one listener a request
 
 
