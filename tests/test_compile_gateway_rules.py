@@ -51,6 +51,16 @@ def test_timeouts_and_retries(fields, timeout, retries):
     assert (found.get("timeout"), found.get("retries")) == (timeout, retries)
 
 
+def test_without_rules_every_request_is_answered_with_500():
+    rules, (warning,) = compiled(HR.replace("  rules:\n", ""))
+    assert warning == (
+        "f0.yaml:4: HTTPRoute/web: spec.rules: no backend: requests are answered with 500"
+    )
+    assert rules["routes"] == [{"name": "web", "to": [{"status": 500}], "hosts": ["*"]}]
+    (problem,) = refused(HR.replace("rules:\n", "rules: []\n"))
+    assert problem.startswith("f0.yaml:6: HTTPRoute/web: spec.rules: expected a list of rules")
+
+
 # -- filters of a single backend
 
 

@@ -97,7 +97,9 @@ class _Route:
 
     def _rules(self) -> Iterator[tuple[Actions, list[Ranked]]]:
         rules = self.spec["rules"].items()
-        if not rules:
+        if not self.spec["rules"].given:
+            rules = [self.spec["rules"]]  # the API's default is one for every request
+        elif not rules:
             self.spec["rules"].expected("a list of rules")
         names: set[str] = set()
         for index, rule in enumerate(rules):
