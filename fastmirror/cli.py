@@ -15,12 +15,13 @@ from fastmirror.rules.load import RulesError, encode_rules, load_rules
 
 _USAGE = """\
 usage: fastmirror --listen ADDR --rules FILE [OPTION ...]
-       fastmirror {run,compile,check,show,explain,demo} ...
+       fastmirror {run,compile,check,show,schema,explain,demo} ...
 
   run       serve (what happens without a command; see: fastmirror run --help)
   compile   make rules of Istio and Gateway API manifests
   check     say what is wrong with rules or manifests
   show      print rules as YAML
+  schema    print the JSON Schema of rules, for editors
   explain   say what becomes of a request under rules
   demo      Istio's mirroring task, on this machine
 
@@ -228,6 +229,16 @@ def _show(arguments: list[str]) -> int:
     return 0
 
 
+def _schema(arguments: list[str]) -> int:
+    argparse.ArgumentParser(prog="fastmirror schema", allow_abbrev=False).parse_args(arguments)
+    import json
+
+    from fastmirror.rules.schema import rules_schema
+
+    print(json.dumps(rules_schema(), indent=2))
+    return 0
+
+
 def _explain(arguments: list[str]) -> int:
     from fastmirror.explain.command import run
 
@@ -248,6 +259,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compile": _compile,
     "check": _check,
     "show": _show,
+    "schema": _schema,
     "explain": _explain,
     "demo": _demo,
 }

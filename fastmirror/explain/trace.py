@@ -55,7 +55,7 @@ def _failed(entry: RouteEntry, specs: list[Match], request: Request) -> list[Fai
             found.append(Failed(number, "port", str(block.port), str(request.port)))
         for field, condition, wanted, value in _conditions(block, spec, request):
             if not condition_holds(condition, value):
-                shown_value = None if value is None else shown(value) + _too_long(condition, value)
+                shown_value = None if value is None else shown(value)
                 found.append(Failed(number, field, wanted, shown_value))
         for (key, condition), (name, header) in zip(
             block.without, spec.without_headers.items(), strict=True
@@ -101,10 +101,3 @@ def _wanted_not(header: HeaderMatch) -> str:
     if header.present is not None:
         return f"that it is {'absent' if header.present else 'present'}"
     return f"anything but {_wanted(header)}"
-
-
-def _too_long(condition: Condition, value: bytes) -> str:
-    pattern = condition.pattern
-    if pattern is None or len(value) <= pattern.longest:
-        return ""
-    return f" (longer than the {pattern.longest} bytes that this pattern may be tried on)"

@@ -1,6 +1,6 @@
 cimport cython
 
-from fastmirror.rules.entry cimport RouteEntry, entry_holds
+from fastmirror.rules.entry cimport RouteEntry
 from fastmirror.rules.index cimport Index
 from fastmirror.rules.request cimport Request
 
@@ -16,14 +16,11 @@ cdef class Candidates:
 
     cpdef list lists(self, Request request)
 
-    @cython.locals(lists=list)
+    @cython.locals(routes=list, lists=list, entry=RouteEntry)
     cdef RouteEntry find(self, Request request)
 
 
 cdef int give(RouteList part, Request request, list lists) except -1
-cdef RouteEntry first(list routes, Request request)
-
-
 @cython.locals(
     count=Py_ssize_t, number=Py_ssize_t, heap=list, at=list, routes=list, entry=RouteEntry,
     last=RouteEntry)

@@ -1,13 +1,13 @@
 """The routes for a host, and the first of them that holds for a request. Invariant: it is the one
-that asking all of them in the document's order would find, and no other that could not hold for
-the request's path is asked, where there are many.
+that asking all of them in the document's order would find; where they are many, those that cannot
+hold for the request's path are not asked.
 """
 
 from __future__ import annotations
 
 from heapq import heapify, heappop, heapreplace
 
-from fastmirror.rules.entry import RouteEntry, entry_holds
+from fastmirror.rules.entry import RouteEntry
 from fastmirror.rules.index import FEW, Index
 from fastmirror.rules.request import Request
 
@@ -47,10 +47,16 @@ class Candidates:
 
     def find(self, request: Request) -> RouteEntry | None:
         """The first that holds."""
-        if self.few is not None:
-            return first(self.few, request)
-        lists = self.lists(request)
-        return first(lists[0], request) if len(lists) == 1 else first_of_all(lists, request)
+        routes = self.few
+        if routes is None:
+            lists = self.lists(request)
+            if len(lists) != 1:
+                return first_of_all(lists, request)
+            routes = lists[0]
+        for entry in routes:
+            if entry.holds(request):
+                return entry
+        return None
 
 
 def give(part: RouteList, request: Request, lists: list[list[RouteEntry]]) -> int:
@@ -60,14 +66,6 @@ def give(part: RouteList, request: Request, lists: list[list[RouteEntry]]) -> in
     elif part.routes:
         lists.append(part.routes)
     return 0
-
-
-def first(routes: list[RouteEntry], request: Request) -> RouteEntry | None:
-    """The first of a list that holds."""
-    for entry in routes:
-        if entry_holds(entry, request):
-            return entry
-    return None
 
 
 def first_of_all(lists: list[list[RouteEntry]], request: Request) -> RouteEntry | None:
@@ -83,7 +81,7 @@ def first_of_all(lists: list[list[RouteEntry]], request: Request) -> RouteEntry 
         number = heap[0] % count
         routes = lists[number]
         entry = routes[at[number]]
-        if entry is not last and entry_holds(entry, request):
+        if entry is not last and entry.holds(request):
             return entry
         last = entry  # it may be in another list too
         at[number] += 1

@@ -14,4 +14,3 @@ cdef class RouteEntry:
 
 
 cdef bint block_holds(MatchBlock block, Request request) except -1
-cpdef bint entry_holds(RouteEntry entry, Request request) except -1

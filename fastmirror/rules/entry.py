@@ -35,12 +35,6 @@ class RouteEntry:
         return False
 
 
-# Elements of lists have no C type; these give them one.
 def block_holds(block: MatchBlock, request: Request) -> bool:
-    """``block.holds(request)``."""
+    """``block.holds(request)``, with a C type."""
     return block.holds(request)
-
-
-def entry_holds(entry: RouteEntry, request: Request) -> bool:
-    """``entry.holds(request)``."""
-    return entry.holds(request)

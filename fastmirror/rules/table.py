@@ -1,8 +1,9 @@
 """From a request to its route. Invariants: the first route in the document's order whose hosts
-and match hold is the one; finding a host's routes costs the same however many hosts there are.
+and match hold is the one; finding it costs the same however many hosts there are, and however
+many routes have other paths.
 
-The routes that could take a host are merged, in order, when that host is first asked for; only
-hosts and suffixes that the document names are kept, so that clients cannot grow the table.
+What could take a host is put together when that host is first asked for; only hosts and suffixes
+that the document names are kept, so that clients cannot grow the table.
 """
 
 from __future__ import annotations
