@@ -36,12 +36,12 @@ DEFAULT = ["connect-failure"]
         ("timeouts: {request: 1s, backendRequest: 1s}", 1.0, {"per_try_timeout": 1.0}),
         ("timeouts: {request: 0s, backendRequest: 1h}", None, {"per_try_timeout": 3600.0}),
         ("timeouts: {request: 1s, backendRequest: 0s}", 1.0, None),
-        ("retry: {}", None, None),
-        ("retry: {attempts: 0}", None, {"attempts": 0}),
+        ("retry: {}", None, {"retry_on": ["reset"]}),
+        ("retry: {attempts: 0}", None, {"attempts": 0, "retry_on": ["reset"]}),
         ("retry: {codes: [503, 500, 503], attempts: 3, backoff: 100ms}", None,
-         {"attempts": 3, "retry_on": [*DEFAULT, 503, 500], "backoff": 0.1}),
+         {"attempts": 3, "retry_on": ["reset", 503, 500], "backoff": 0.1}),
         ("retry: {codes: [502], backoff: 0s}\n    timeouts: {backendRequest: 2s}", None,
-         {"per_try_timeout": 2.0, "retry_on": [*DEFAULT, 502]}),
+         {"per_try_timeout": 2.0, "retry_on": ["reset", 502]}),
     ],
 )  # fmt: skip
 def test_timeouts_and_retries(fields, timeout, retries):

@@ -25,7 +25,7 @@ def read_timeouts(at: Field) -> tuple[float | None, float | None]:
 
 
 def read_retries(at: Field, per_try: float | None) -> Retries:
-    """What is tried again: failures to connect, and the answers with one of the codes."""
+    """What is tried again: connections that fail (GEP-1731), and answers with one of the codes."""
     default = Retries(per_try_timeout=per_try)
     if not at.given:
         return default
@@ -34,7 +34,7 @@ def read_retries(at: Field, per_try: float | None) -> Retries:
     return Retries(
         attempts=at["attempts"].integer(0, 100, default=default.attempts),
         per_try_timeout=per_try,
-        retry_on=[*default.retry_on, *dict.fromkeys(codes)],
+        retry_on=["reset", *dict.fromkeys(codes)],
         backoff=_duration(at["backoff"]) or default.backoff,
     )
 
