@@ -31,6 +31,8 @@ from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.table import RouteTable, default_route_name
 from fastmirror.rules.validate import mirror_name
 from fastmirror.timers import Wheel
+from fastmirror.upstream.dial import Dialer
+from fastmirror.upstream.flows import Flows
 from fastmirror.upstream.registry import ClusterSet, Registry
 from fastmirror.upstream.resolve import Resolver
 
@@ -65,9 +67,10 @@ class Runtime:
         self.counters: Counters = shared.regions[index]
         counts = WorkerCounts(self.counters)
         self.resolver = Resolver(wheel.loop)
+        self.dialer = Dialer(wheel.loop, Flows(shared.regions, index), options.mark)
         idle = options.upstream_idle_timeout
-        self.primaries = Registry(wheel, counts, self.resolver, UPSTREAM, idle)
-        self.shadows = Registry(wheel, counts, self.resolver, SHADOW, idle)
+        self.primaries = Registry(wheel, counts, self.resolver, UPSTREAM, idle, self.dialer)
+        self.shadows = Registry(wheel, counts, self.resolver, SHADOW, idle, self.dialer)
         self.control = MirrorControl(
             options.mirror_memory // options.workers, shared.regions[0], GLOBAL_MIRROR_OFF
         )

@@ -6,7 +6,7 @@ from fastmirror._head cimport Fields, is_plain_target, part
 from fastmirror._outlet cimport Outlet
 from fastmirror.http1.framing cimport request_body
 from fastmirror.http1.heads cimport ParsedHead, parse_request
-from fastmirror.proxy.context cimport ProxyContext
+from fastmirror.proxy.context cimport ProxyContext, RouteAction
 from fastmirror.proxy.client cimport Client
 from fastmirror.proxy.exchange cimport Exchange
 from fastmirror.rules.request cimport Request
@@ -21,6 +21,7 @@ cdef class Downstream(Client):
     cdef Outlet outlet
     cdef readonly bytes source_ip
     cdef readonly double since
+    cdef public object captured         # of an intercepted connection; None: it was made to us
     # The request whose head or body is coming in.
     cdef Head head                      # one that is not plain or not complete; else None
     cdef Exchange receiving             # whose body is coming in

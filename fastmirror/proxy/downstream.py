@@ -20,8 +20,9 @@ from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
 from fastmirror.http1.heads import HeadError, parse_request
 from fastmirror.http1.target import normal_host, normal_target
+from fastmirror.proxy.captured import CapturedConnection
 from fastmirror.proxy.client import Client
-from fastmirror.proxy.context import ProxyContext
+from fastmirror.proxy.context import ProxyContext, RouteAction
 from fastmirror.proxy.exchange import Exchange
 from fastmirror.rules.request import Request
 from fastmirror.upstream.connection import ResponseHandler
@@ -42,6 +43,7 @@ class Downstream(Client):
         self.outlet = Outlet()
         self.source_ip = b""
         self.since = now()
+        self.captured: CapturedConnection | None = None
         self.head: Head | None = None
         self.receiving: Exchange | None = None
         self.body_left = 0
@@ -116,6 +118,8 @@ class Downstream(Client):
         self.unread = None
         self.outlet.shut()
         self.transport = None
+        if self.captured is not None:
+            self.captured.close()
 
     def pause_writing(self) -> None:
         self.writing_paused = True
@@ -472,6 +476,9 @@ class Downstream(Client):
         self._close()
 
     # -- for the exchange
+
+    def unmatched(self) -> RouteAction | None:
+        return self.captured.unmatched() if self.captured is not None else None
 
     def send(self, data: bytes) -> int:
         return 0 if self.lingering else self.outlet.write(data)

@@ -92,7 +92,7 @@ cdef class Exchange(ResponseHandler):
 
     @cython.locals(
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
-        host=bytes, early=list, lines=bytes)
+        host=bytes, early=list, lines=bytes, forwarded=bint)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
     cdef int _refuse_copies(self, RouteAction action, int reason) except -1
     cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1

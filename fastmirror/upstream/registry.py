@@ -11,6 +11,7 @@ from fastmirror.rules.address import Address, parse_address
 from fastmirror.rules.model import Endpoint, Rules, Service
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Cluster, Member
+from fastmirror.upstream.dial import Dialer
 from fastmirror.upstream.pool import Pool
 from fastmirror.upstream.resolve import Resolver
 
@@ -27,12 +28,14 @@ class Registry:
         resolver: Resolver,
         side: int,
         idle_timeout: float,
+        dialer: Dialer,
     ) -> None:
         self.wheel = wheel
         self.counts = counts
         self.resolver = resolver
         self.side = side
         self.idle_timeout = idle_timeout
+        self.dialer = dialer
         self.pools: dict[Address, Pool] = {}
         self.in_use: set[Address] = set()
 
@@ -40,7 +43,8 @@ class Registry:
         """The pool of an address, made when it is first asked for."""
         pool = self.pools.get(address)
         if pool is None:
-            pool = Pool(address, self.wheel, self.counts, self.side, self.idle_timeout)
+            idle = self.idle_timeout
+            pool = Pool(address, self.wheel, self.counts, self.side, idle, self.dialer)
             self.pools[address] = pool
         pool.revive()
         return pool

@@ -23,6 +23,7 @@ ORDER = [
     ["admin", "fleet", "listeners", "metrics"],
     ["worker"],
     ["runtime"],
+    ["intercept"],
     ["proxy"],
     ["mirror"],
     ["upstream"],

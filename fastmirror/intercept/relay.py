@@ -1,0 +1,296 @@
+"""An intercepted connection as bytes, both ways, between the client and where it was going.
+
+Invariants: every byte is passed on once, in order, and nothing is added; a side is read no faster
+than the other takes; the end of one direction is passed on and leaves the other as it is; a side
+that fails resets the other, so that nobody takes a part for the whole; each relay that was begun
+is counted once and logged once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import struct
+from typing import TYPE_CHECKING, Any
+
+from fastmirror._core import now
+from fastmirror.counts import DOWNSTREAM, TLS, TUNNEL_KINDS, UPSTREAM
+from fastmirror.intercept.sni import ClientHello
+from fastmirror.rules.address import Address
+
+if TYPE_CHECKING:
+    from fastmirror.intercept.interception import Interception
+
+HALF_CLOSED_TIME = 3600.0  # seconds without a byte, once one direction has ended; as Envoy's idle
+# A peer that is gone without a word is found by the kernel, as it was when it had the connection
+# to itself: after 10 minutes of silence it asks, five times, once a minute.
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 600),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
+)
+
+_logger = logging.getLogger("fastmirror")
+
+
+def reset(transport: Any) -> None:
+    """Close with a RST, and without what is unsent."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family != socket.AF_UNIX:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+class End:
+    """One side: an asyncio protocol (by its methods)."""
+
+    def __init__(self, relay: Relay, side: int) -> None:
+        self.relay = relay
+        self.side = side
+        self.transport: Any = None
+        self.peer: End
+        self.waiting: list[bytes] = []  # for a transport that is not there yet
+        self.ended = False  # it sends no more
+        self.received = 0
+        self.lost = False
+        self.full = False  # it does not take more for now
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        self.relay.context.counts.connection(self.side, 1)
+        sock = transport.get_extra_info("socket")
+        for option in _KEEPALIVE:
+            sock.setsockopt(*option)
+        self.relay.made(self)
+
+    def data_received(self, data: bytes) -> None:
+        self.relay.heard(self)
+        self.received += len(data)
+        if self.relay.hello is not None:
+            self.relay.look(self, data)
+        self.peer.write(data)
+
+    def eof_received(self) -> bool:
+        self.relay.heard(self)
+        self.ended = True
+        self.peer.end()
+        self.relay.maybe_over()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.lost = True
+        self.relay.context.counts.connection(self.side, -1)
+        self.relay.side_lost(self, error)
+
+    def pause_writing(self) -> None:
+        self.full = True
+        self.peer.read(False)
+
+    def resume_writing(self) -> None:
+        self.full = False
+        self.peer.read(True)
+
+    # -- for the other side
+
+    def write(self, data: bytes) -> None:
+        if self.transport is None:
+            self.waiting.append(data)
+        elif not self.transport.is_closing():
+            self.transport.write(data)
+
+    def end(self) -> None:
+        """The other side sends no more."""
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.write_eof()
+
+    def read(self, on: bool) -> None:
+        """Read on, or wait."""
+        if self.transport is None or self.transport.is_closing() or self.ended:
+            return
+        if on:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
+
+
+class Relay:
+    """``connect`` first; ``start`` when it is sure that it is to be bytes; or ``abandon``."""
+
+    def __init__(self, interception: Interception, original: Address, source: str) -> None:
+        self.interception = interception
+        self.context = interception.context
+        self.original = original
+        self.source = source
+        self.client, self.server = End(self, DOWNSTREAM), End(self, UPSTREAM)
+        self.client.peer, self.server.peer = self.server, self.client
+        self.kind: int | None = None
+        self.hello: ClientHello | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.timer: asyncio.TimerHandle | None = None
+        self.front: Any = None  # whoever still looks at what the client sends
+        self.flags, self.details = "-", "-"
+        self.began = self.heard_at = now()
+        self.over = False
+
+    def connect(self) -> None:
+        """To where the client was going; as long as the kernel tries."""
+        self.task = self.context.wheel.loop.create_task(self._connect())
+
+    async def _connect(self) -> None:
+        try:
+            await self.interception.dialer.open(self.server, self.original)
+        except OSError as error:
+            self._connect_failed(str(error.strerror or error))
+        except asyncio.CancelledError:
+            if self.server.transport is not None and not self.server.lost:
+                self.server.connection_lost(None)  # uvloop closes it, and says nothing
+            raise
+
+    def start(self, transport: Any, kind: int, data: bytes, ended: bool = False) -> None:
+        """Take the client's connection, and pass on what was read of it. ``ended``: there will be no
+        more.
+        """
+        self.kind = kind
+        self.front = None
+        self.context.clients.add(self)
+        self.context.counts.tunnel(kind)
+        if kind == TLS:
+            self.hello = ClientHello()
+        if self.task is None:
+            self.connect()
+        transport.set_protocol(self.client)
+        self.client.connection_made(transport)
+        self.client.ended = ended
+        if self.server.transport is None:
+            self.client.read(False)
+        if data:
+            self.client.data_received(data)
+        if ended:
+            self.server.end()
+            self.maybe_over()
+
+    def abandon(self) -> None:
+        """The client's bytes are to be read otherwise: the connection is not needed."""
+        self.over = True
+        self.front = None
+        if self.server.transport is not None:
+            self.server.transport.abort()
+        elif self.task is not None:
+            self.task.cancel()
+
+    # -- from the two sides
+
+    def made(self, end: End) -> None:
+        """A side is connected."""
+        if end is not self.server:
+            return
+        if self.over:
+            end.transport.abort()
+            return
+        for data in end.waiting:
+            end.transport.write(data)
+        end.waiting.clear()
+        if self.client.ended:
+            end.transport.write_eof()
+        elif not end.full:
+            self.client.read(True)
+
+    def heard(self, end: End) -> None:
+        """Something came."""
+        self.heard_at = now()
+        if self.front is not None and end is self.server:
+            self.front.server_spoke()
+
+    def look(self, end: End, data: bytes) -> None:
+        """For the server's name, in what a TLS client sends first."""
+        if self.hello is not None and end is self.client and not self.hello.done:
+            self.hello.feed(data)
+
+    def maybe_over(self) -> None:
+        """Both directions have ended; or one has, and the other is watched."""
+        if self.client.ended and self.server.ended:
+            self._close()
+        elif self.timer is None and not self.over:
+            self._watch(HALF_CLOSED_TIME)
+
+    def side_lost(self, end: End, error: Exception | None) -> None:
+        """A side's connection is closed."""
+        if end is self.server:
+            self.interception.dialer.closed(end)
+        if not self.over:
+            self.flags = "DC" if end is self.client else "UC"
+            self.details = str(error or "the connection was closed")
+            self._cut()
+        if self.client.lost and (self.server.lost or self.server.transport is None):
+            self._done()
+
+    # -- ends
+
+    def _connect_failed(self, reason: str) -> None:
+        self.flags, self.details = "UF", f"no connection to {self.original}: {reason}"
+        _logger.debug("intercepted %s: %s", self.source, self.details)
+        if not self.over:
+            self._cut()
+
+    def _watch(self, seconds: float) -> None:
+        self.timer = self.context.wheel.loop.call_later(seconds, self._look_at_time)
+
+    def _look_at_time(self) -> None:
+        left = self.heard_at + HALF_CLOSED_TIME - now()
+        if left > 0:
+            self._watch(left)
+        else:
+            self.flags, self.details = "SI", "half closed, and idle for too long"
+            self._cut()
+
+    def _close(self) -> None:
+        """What is unsent is sent first."""
+        self.over = True
+        for end in (self.client, self.server):
+            if end.transport is not None:
+                end.transport.close()
+
+    def _cut(self) -> None:
+        """Reset what is open."""
+        if self.front is not None:
+            self.front.server_spoke()
+        self.over = True
+        for end in (self.client, self.server):
+            if end.transport is not None and not end.lost:
+                reset(end.transport)
+        if self.server.transport is None and self.task is not None:
+            self.task.cancel()
+
+    def _done(self) -> None:
+        if self.kind is None:
+            return
+        if self.timer is not None:
+            self.timer.cancel()
+        self.context.clients.discard(self)
+        log = self.context.access_log
+        if log is not None:
+            log.relay(
+                {
+                    "tunnel": TUNNEL_KINDS[self.kind],
+                    "requested_server_name": self.hello.name if self.hello is not None else "",
+                    "downstream_remote_address": self.source,
+                    "upstream_host": str(self.original),
+                    "bytes_received": self.client.received,
+                    "bytes_sent": self.server.received,
+                    "response_flags": self.flags,
+                    "response_code_details": self.details,
+                },
+                now() - self.began,
+            )
+        self.kind = None
+
+    # -- for the worker
+
+    def drain(self) -> None:
+        """A relay has no place where it could be ended: it goes on until it does, or is cut."""
+
+    def cut(self) -> None:
+        """The drain's time is up."""
+        self._cut()
