@@ -149,9 +149,7 @@ class Relay:
             raise
 
     def start(self, transport: Any, kind: int, data: bytes, ended: bool = False) -> None:
-        """Take the client's connection, and pass on what was read of it. ``ended``: there will be no
-        more.
-        """
+        """Take the client's connection, and pass on what was read of it. ``ended``: that is all."""
         self.kind = kind
         self.front = None
         self.context.clients.add(self)
