@@ -14,6 +14,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -77,6 +78,23 @@ def need_network() -> None:
         pytest.skip(f"no network namespaces with iptables here: {why_not()}")
 
 
+def as_user(uid: int | None, gid: int | None = None, net_admin: bool = False) -> list[str]:
+    """What runs a command as somebody, with no capabilities but, if at all, CAP_NET_ADMIN."""
+    kept = "-all,+net_admin" if net_admin else "-all"
+    user = [f"--reuid={uid}"] if uid is not None else []
+    user += [f"--regid={uid if gid is None else gid}", "--clear-groups"]
+    # In this order: root's are bounded, a user's are the ambient ones.
+    caps = [f"--bounding-set={kept}", f"--inh-caps={kept}", f"--ambient-caps={kept}"]
+    return ["setpriv", *user, *caps, "--"]
+
+
+@functools.cache
+def anyone_can_run_python() -> bool:
+    """Whether this Python and its modules are where any user may read them."""
+    code = "import subprocess, sys; subprocess.run([sys.executable, '-c', ''], check=True)"
+    return run(*as_user(PROXY_ID), sys.executable, "-c", code, check=False).returncode == 0
+
+
 class Host:
     """One namespace. ``address`` and ``address6`` are its own on the bridge."""
 
@@ -89,16 +107,17 @@ class Host:
     def addresses(self) -> tuple[str, str]:
         return self.address, self.address6
 
-    def argv(self, *argv: str, uid: int | None = None, caps: bool = False) -> list[str]:
-        """A command as it runs here; ``uid``: user and group. It has no capabilities then, but
-        CAP_NET_ADMIN where ``caps``.
-        """
+    def argv(self, *argv: str, uid: int | None = None) -> list[str]:
+        """A command as it runs here; ``uid``: user and group, without capabilities."""
         inside = ["ip", "netns", "exec", self.name]
-        if uid is not None:
-            kept = "-all,+net_admin" if caps else "-all"
-            inside += ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-            inside += [f"--inh-caps={kept}", f"--ambient-caps={kept}", "--"]
-        return [*inside, *argv]
+        return [*inside, *(as_user(uid) if uid is not None else ()), *argv]
+
+    def proxy_argv(self, *argv: str, net_admin: bool = False) -> list[str]:
+        """The same for the proxy: of group 1337 alone where its Python is one that only root can
+        run; its connections are spared for the group, then.
+        """
+        user = as_user(PROXY_ID if anyone_can_run_python() else None, PROXY_ID, net_admin)
+        return ["ip", "netns", "exec", self.name, *user, *argv]
 
     def run(self, *argv: str, uid: int | None = None, check: bool = True) -> str:
         """A program's output."""

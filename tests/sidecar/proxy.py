@@ -12,13 +12,13 @@ from typing import Any
 from e2e.metrics import Metrics
 from e2e.procs import COMMAND, ROOT, Process, Proxy, clean_environment, wait_until
 
-from .network import PROXY_ID, Host
+from .network import Host
 
 PORT, ADMIN = 15001, 15000
 
 
 class Sidecar(Proxy):
-    """As ``Proxy``, but in a namespace. ``caps``: with CAP_NET_ADMIN; ``uid`` None: as root."""
+    """As ``Proxy``, but in a namespace. ``net_admin``: with CAP_NET_ADMIN."""
 
     def __init__(
         self,
@@ -26,8 +26,7 @@ class Sidecar(Proxy):
         rules: Mapping[str, Any],
         directory: Path,
         *options: str,
-        uid: int | None = PROXY_ID,
-        caps: bool = False,
+        net_admin: bool = False,
     ) -> None:
         self.host = host
         directory.mkdir(parents=True, exist_ok=True)
@@ -43,7 +42,7 @@ class Sidecar(Proxy):
         argv += ["--access-log", str(self.log), "--access-log-format", "json"]
         if "--drain-time" not in options:
             argv += ["--drain-time", "1"]
-        argv = host.argv(*argv, *options, uid=uid, caps=caps)
+        argv = host.proxy_argv(*argv, *options, net_admin=net_admin)
         Process.__init__(self, argv, directory, cwd=ROOT, env=clean_environment())
         try:
             wait_until(self._ready, "the proxy ready")
@@ -70,14 +69,16 @@ class Sidecar(Proxy):
         text = self.log.read_text()
         return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
 
-    def relays(self, count: int) -> list[dict[str, Any]]:
-        """The lines of so many relays, as soon as they are there."""
+    def relay(self, address: str, port: int) -> dict[str, Any]:
+        """The last line of a relay to there, as soon as there is one."""
+        where = f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
-        def look() -> list[dict[str, Any]]:
-            found = [line for line in self.lines() if "tunnel" in line]
-            return found if len(found) >= count else []
+        def look() -> dict[str, Any]:
+            lines = [line for line in self.lines() if "tunnel" in line]
+            found = [line for line in lines if line["upstream_host"] == where]
+            return found[-1] if found else {}
 
-        return wait_until(look, f"{count} relays in the log")
+        return wait_until(look, f"a relay to {where} in the log")
 
     def descriptors(self) -> int:
         """How many are open."""
