@@ -129,28 +129,3 @@ def test_what_needs_a_capability_says_so(world, options, said):
     process = Process(world.app.proxy_argv(*argv), world.directory / "refused", cwd=ROOT)
     assert process.wait() == 1
     assert said in process.stderr
-
-
-def test_what_comes_from_other_hosts(world, sites):
-    """REDIRECT in PREROUTING: the sidecar's host is the gateway of a client."""
-    gateway = world.network.host("gateway")
-    client = world.network.host("client")
-    for version, (net, length) in ((4, ("10.98.0", "24")), (6, ("fd98:", "64"))):
-        inet = f"-{version}"
-        address = f"{net}.1" if version == 4 else f"{net}:1"
-        via = gateway.address if version == 4 else gateway.address6
-        near = f"{net}.0/{length}" if version == 4 else f"{net}:/{length}"
-        far = ["nodad"] if version == 6 else []
-        world.site.run("ip", inet, "address", "add", f"{address}/{length}", "dev", "eth0", *far)
-        gateway.run("ip", inet, "route", "add", near, "dev", "eth0")
-        client.run("ip", inet, "route", "add", near, "via", via)
-        rule = ("-i", "eth0", "-p", "tcp", "--dport", "80", "-j", "REDIRECT", "--to-ports", "15001")
-        gateway.tables("-t", "nat", "-A", "PREROUTING", *rule, version=version)
-    proxy = Sidecar(gateway, world.rules(), world.directory / "gateway")
-    for url in ("http://10.98.0.1", "http://[fd98::1]"):
-        for host, site in (("web.test", "routed"), ("other.test", "there")):
-            text = client.run("curl", "-sS", "-H", f"Host: {host}", url)
-            found = json.loads(text)
-            assert found["site"] == site
-    assert proxy.tunnels() == {"passthrough": 2}
-    proxy.finish()
