@@ -67,6 +67,15 @@ class MetricsPage:
             ),
         )
         lines += _family(
+            "fastmirror_retries_total",
+            "counter",
+            "Attempts beside the first, by route.",
+            (
+                ("", (("route", name),), self.shared.total(base + counts.ROUTE_RETRIES))
+                for name, base in routes
+            ),
+        )
+        lines += _family(
             "fastmirror_request_duration_seconds",
             "histogram",
             "From a request's head to the end of its answer.",

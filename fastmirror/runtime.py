@@ -29,7 +29,7 @@ from fastmirror.proxy.context import ProxyContext, RouteAction, Target
 from fastmirror.rules.model import Destination, Route, Rules, Service
 from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.table import RouteTable, default_route_name
-from fastmirror.rules.validate import mirror_name
+from fastmirror.rules.validate import all_mirrors, mirror_name
 from fastmirror.timers import Wheel
 from fastmirror.upstream.dial import Dialer
 from fastmirror.upstream.flows import Flows
@@ -44,7 +44,7 @@ def declare_slots(rules: Rules, slots: SlotMap) -> None:
     slots.base(("route", NO_ROUTE), ROUTE_SLOTS)
     for route in rules.routes:
         slots.base(("route", route.name), ROUTE_SLOTS)
-        for mirror in route.mirrors:
+        for mirror in all_mirrors(route):
             slots.base(("mirror", route.name, mirror_name(mirror)), MIRROR_SLOTS)
     for service in rules.services:
         slots.base(("route", default_route_name(service.name)), ROUTE_SLOTS)
@@ -118,7 +118,7 @@ class Runtime:
         shadows: ClusterSet,
         mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]],
     ) -> RouteAction:
-        for spec in route.mirrors:
+        for spec in all_mirrors(route):
             key = (route.name, mirror_name(spec))
             service = services[spec.service]
             cluster = shadows.get(spec.service, spec.subset)
@@ -137,10 +137,14 @@ class Runtime:
                     self.options.workers,
                 )
             mirrors[key] = (spec, service, mirror)
+
+        def made(specs: list[MirrorSpec]) -> list[Mirror]:
+            return [mirrors[(route.name, mirror_name(spec))][2] for spec in specs]
+
         targets = [
             Target(
                 primaries.get(to.service, to.subset) if to.service is not None else None,
-                to.weight,
+                made([*route.mirrors, *to.mirrors]),
                 to,
                 route,
             )
@@ -149,7 +153,7 @@ class Runtime:
         return RouteAction(
             route,
             targets,
-            [mirrors[(route.name, mirror_name(spec))][2] for spec in route.mirrors],
+            made(route.mirrors),
             RouteCounts(self.counters, self.slots, route.name),
         )
 
@@ -157,7 +161,7 @@ class Runtime:
         name = default_route_name(service.name)
         to = Destination(service=service.name)
         route = Route(name=name, to=[to])
-        target = Target(primaries.get(service.name, None), 1, to, route)
+        target = Target(primaries.get(service.name, None), [], to, route)
         counts = RouteCounts(self.counters, self.slots, name)
         return RouteAction(route, [target], [], counts)
 

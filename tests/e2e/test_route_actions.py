@@ -375,3 +375,56 @@ def test_what_is_answered_is_sampled_by_an_id_too(start_proxy, backends, missing
         for _ in range(100):
             client.get("/")
     assert 20 < proxy.settled(100).dropped["not_routed"] < 80
+
+
+class TestDestinations:
+    """What a destination has for itself."""
+
+    def start(self, start_proxy: StartProxy, backends: Backends, *to: dict[str, Any], **route: Any):
+        primary, shadow, other = (backends.start(echo) for _ in range(3))
+        ports = {"v1": primary.port, "v2": shadow.port, "v3": other.port}
+        document = rules(ports, {}, **route)
+        document["routes"][0]["to"] = [{"service": "app", "subset": "v1", **each} for each in to]
+        return start_proxy(document), primary, shadow, other
+
+    def test_a_rewrite_in_the_place_of_the_routes_part_by_part(self, start_proxy, backends) -> None:
+        proxy, primary, shadow, _ = self.start(
+            start_proxy,
+            backends,
+            {"rewrite": {"path": "/own"}},
+            rewrite={"host": "other.test", "prefix": "/route"},
+        )
+        with Client(proxy.port) as client:
+            assert client.get("/a?b").status == 200
+        proxy.settled(1)
+        assert [(each.host, each.target) for each in primary.requests] == [("other.test", "/own?b")]
+        assert shadow.requests[0].target == "/own?b"
+
+    def test_mirrors_of_what_goes_there(self, start_proxy, backends) -> None:
+        mirror = {"service": "app", "subset": "v3"}
+        proxy, primary, shadow, other = self.start(
+            start_proxy,
+            backends,
+            {"mirrors": [mirror], "headers": {"request": {"set": {"x-share": "one"}}}},
+            {"headers": {"request": {"set": {"x-share": "two"}}}},
+        )
+        with Client(proxy.port) as client:
+            for _ in range(40):
+                assert client.request("POST", "/", [], b"body").status == 200
+        proxy.settled(40)
+        ones = [each for each in primary.requests if each.value("x-share") == "one"]
+        assert 0 < len(ones) < 40
+        assert len(shadow.requests) == 40
+        counters = proxy.settled(len(ones), mirror="app/v3")
+        assert counters.sent == len(ones)
+        assert {each.value("x-share") for each in other.requests} == {"one"}
+
+    def test_a_mirror_of_one_that_answers_itself(self, start_proxy) -> None:
+        document = rules({"v3": 1}, {"subset": "v3"}, to="v3")
+        document["routes"][0]["to"] = [{"status": 500, "mirrors": document["routes"][0]["mirrors"]}]
+        document["routes"][0]["mirrors"] = []
+        proxy = start_proxy(document)
+        with Client(proxy.port) as client:
+            assert client.get("/").status == 500
+        counters = proxy.metrics().counters(mirror="app/v3")
+        assert counters.dropped == {"not_routed": 1}

@@ -104,13 +104,19 @@ def routes(draw, number: int) -> dict:
     if kind == "abort":
         route["fault"] = {"abort": {"status": 499}}
     service = draw(st.sampled_from(["one", "two"])) if kind != "empty" else "empty"
-    chosen = {"status": 500} if kind == "status" else {"service": service, "headers": draw(edits)}
+    chosen: dict[str, object] = {"status": 500}
+    if kind != "status":
+        chosen = {"service": service, "headers": draw(edits), "rewrite": draw(rewrites)}
+    if draw(st.integers(0, 3)) == 0:
+        chosen["mirrors"] = [{"service": "shadow", "name": "own", **draw(mirrors)}]
     other = {"service": "two", "weight": 0}
     route["to"] = draw(st.permutations([chosen, other])) if draw(st.booleans()) else [chosen]
     route["headers"] = draw(edits)
     route["rewrite"] = draw(rewrites)
     if draw(st.integers(0, 3)) == 0:
         route["max_body"] = 4
+    if draw(st.integers(0, 3)) == 0:
+        route["retries"] = {"retry_on": ["5xx", "reset"], "per_try_timeout": 5}
     if draw(st.integers(0, 3)) == 0:
         route["cors"] = {"allow_origins": [{"prefix": "https://x"}], "max_age": 5}
     return route
