@@ -26,6 +26,7 @@ class Captured:
     def __init__(self, interception: Interception, original: Address, source: str) -> None:
         self.interception = interception
         self.original = original
+        self.passthrough = interception.passthrough
         self.source = source
         self._action: RouteAction | None = None
         self._pool: Pool | None = None
@@ -33,7 +34,7 @@ class Captured:
     def unmatched(self) -> RouteAction | None:
         """What serves a request that no route takes; None: nothing does."""
         interception = self.interception
-        if not interception.passthrough:
+        if not self.passthrough:
             return None
         if self._action is None:
             context = interception.context
@@ -47,15 +48,15 @@ class Captured:
             )
             cluster = Cluster(NAME, "round_robin")
             cluster.set_members([Member(self._pool, str(self.original).encode(), 1)])
-            target = Target(cluster, 1, _TO, _ROUTE)
+            target = Target(cluster, [], _TO, _ROUTE)
             self._action = RouteAction(_ROUTE, [target], [], context.no_route)
             self._action.unchanged = True
         return self._action
 
-    def relay(self, transport: Any, data: bytes) -> None:
+    def relay(self, transport: Any, data: bytes, ended: bool) -> None:
         """The client's connection, and what was read of it, is bytes from here on."""
         relay = Relay(self.interception, self.original, self.source)
-        relay.start(transport, PASSED_THROUGH, data)
+        relay.start(transport, PASSED_THROUGH, data, ended)
 
     def close(self) -> None:
         """The client's connection is closed."""

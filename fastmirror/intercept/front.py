@@ -74,6 +74,9 @@ class Front:
             if kind != HTTP1:
                 self._pass_on(kind)
                 return
+            if not self.interception.passthrough:
+                self._serve()
+                return
             self._wait(self.context.head_timeout, self._give_up)
             self.head = Head()
             data = self.data
@@ -128,7 +131,7 @@ class Front:
         if head.took(data) < 0 or len(self.data) > self._max_head():
             self._pass_on(PASSED_THROUGH)
         elif head.complete:
-            if not self.interception.passthrough or self._is_named(head.octets):
+            if self._is_named(head.octets):
                 self._serve()
             else:
                 self._pass_on(PASSED_THROUGH)

@@ -13,11 +13,12 @@ class CapturedConnection(Protocol):
     """One intercepted connection."""
 
     original: Address  # where it was going
+    passthrough: bool  # what no rule takes goes there
 
     def unmatched(self) -> RouteAction | None:
         """What serves a request that no route takes; None: nothing does."""
 
-    def relay(self, transport: Any, data: bytes) -> None:
+    def relay(self, transport: Any, data: bytes, ended: bool) -> None:
         """The connection, and what was read of it, is bytes from here on."""
 
     def close(self) -> None:

@@ -22,6 +22,8 @@ cdef class Downstream(Client):
     cdef readonly bytes source_ip
     cdef readonly double since
     cdef public object captured         # of an intercepted connection; None: it was made to us
+    cdef list raw                       # its head that comes in, and what is behind; None: it is read
+    cdef bint passing                   # it is to be relayed, once what came before is answered
     # The request whose head or body is coming in.
     cdef Head head                      # one that is not plain or not complete; else None
     cdef Exchange receiving             # whose body is coming in
@@ -69,6 +71,7 @@ cdef class Downstream(Client):
 
     @cython.locals(chunks=Chunks, receiving=Exchange)
     cdef Py_ssize_t _chunked(self, bytes data, Py_ssize_t at) except -1
+    cdef int _keep_raw(self, bytes data, Py_ssize_t at) except -1
     cdef int _set_aside(self, bytes data) except -1
     cdef int _complete(self) except -1
     cdef int _switch_reading(self) except -1

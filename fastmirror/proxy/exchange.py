@@ -49,6 +49,7 @@ from fastmirror.upstream.pool import Pool
 
 # RFC 9110 section 9.2.2: sending one again is no other than sending it once.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+_AS_LONG_AS_THE_KERNEL = 150.0  # seconds: it tries to connect for about 130
 _MAX_WAITING = 65536  # bytes of a body that wait for a connection
 _READ_BEFORE_REPLY = 65536  # bytes of a body that are read before the proxy's own answer
 
@@ -259,7 +260,8 @@ class Exchange(ResponseHandler):
         if self.whole:
             self._all_sent()
         self.connecting = True
-        return pool.connect(self, self.client.context.connect_timeout)
+        timeout = self.client.context.connect_timeout
+        return pool.connect(self, _AS_LONG_AS_THE_KERNEL if self.action.unchanged else timeout)
 
     def _all_sent(self) -> int:
         """The request is complete: the route's timeout begins."""

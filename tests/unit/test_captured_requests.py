@@ -88,6 +88,104 @@ def test_another_host_later_goes_to_the_original_destination():
     assert len(service.heads) == 2
 
 
+STRANGE = [
+    b"FROBNICATE / HTTP/1.1\r\nHost: app\r\n\r\n",
+    b"TRACE / HTTP/1.1\r\nHost: app\r\n\r\n",
+    b"GET /api HTTP/1.1\r\n\r\n",
+    b"GET /api HTTP/1.1\r\nHost: app\r\nHost: app\r\n\r\n",
+    b"GET /api HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: gzip\r\n\r\n",
+    b"GET /api HTTP/1.1\r\nHost: app\r\nContent-Length: 0\r\nContent-Length: 0\r\n\r\n",
+    b"GET /api#top HTTP/1.1\r\nHost: app\r\n\r\n",
+    b"GET /api HTTP/1.1\r\nHost: app\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
+    b"GET /api HTTP/1.1\r\nHost: app\r\n" + b"X: a\r\n" * 200 + b"\r\n",
+    b"GET /api\r\n\r\n",
+    b"GET /api HTTP/1.1\nHost: app\r\n\r\n",
+    b"\x00 what is this\r\n\r\n",
+]
+
+
+async def strange(proxy, pieces, service):
+    """Sends; the answers until the end. The destination closes after three requests."""
+    proxy.apply(hosts=["app"], to=await proxy.destination(service), path="/api")
+    reader, writer = await proxy.client()
+    for piece in pieces:
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.002)
+    writer.write_eof()
+    answers = await reader.read(-1)
+    writer.close()
+    return answers
+
+
+@pytest.mark.parametrize("request_", STRANGE, ids=range(len(STRANGE)))
+@pytest.mark.parametrize("before", [0, 2])
+@pytest.mark.parametrize("pieces", ["one", "each", "octets"])
+def test_what_is_refused_elsewhere_goes_on_as_it_came(request_, before, pieces):
+    """As the first request of its connection, and behind others, pipelined or not."""
+    heard, service, answers = [], Site(b"rules"), []
+    whole = [ROUTED] * before + [request_, OTHER, ROUTED]
+    if pieces == "one":
+        sent = [b"".join(whole)]
+    elif pieces == "each":
+        sent = whole
+    else:
+        sent = [*whole[:before], *(bytes([octet]) for octet in request_[:60]), request_[60:]]
+        sent += whole[before + 1 :]
+
+    async def original(reader, writer):
+        heard.append(await reader.read(-1))
+        writer.write(b"heard")
+        writer.close()
+
+    async def test(proxy):
+        answers.append(await strange(proxy, sent, service))
+
+    proxy = intercepting(test, original, detect_timeout=5.0)
+    assert heard == [request_ + OTHER + ROUTED]
+    assert len(service.heads) == before
+    assert answers[0].count(b"200 OK") == before
+    assert answers[0].endswith(b"heard")
+    assert sum(proxy.tunnels().values()) == 1
+
+
+def test_what_is_refused_behind_a_request_that_closes_is_not_heard():
+    service, answers = Site(b"rules"), []
+    last = ROUTED.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+
+    async def never(reader, writer):
+        raise AssertionError("it was not to be asked")
+
+    async def test(proxy):
+        answers.append(await strange(proxy, [last, STRANGE[0]], service))
+
+    proxy = intercepting(test, never)
+    assert answers[0].count(b"200 OK") == 1
+    assert proxy.tunnels() == {}
+
+
+def test_a_large_body_is_refused_where_there_is_a_limit():
+    answers = []
+    large = b"POST /api HTTP/1.1\r\nHost: app\r\nContent-Length: 100\r\n\r\n"
+
+    async def test(proxy):
+        answers.append(await strange(proxy, [large], Site(b"rules")))
+
+    assert intercepting(test, None, max_body_bytes=10).tunnels() == {}
+    assert answers[0].startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("request_", STRANGE[:3])
+def test_rejected_requests_are_refused_as_elsewhere(request_):
+    answers = []
+
+    async def test(proxy):
+        answers.append(await strange(proxy, [request_], Site(b"rules")))
+
+    assert intercepting(test, None, unmatched="reject").tunnels() == {}
+    assert answers[0][:10] in (b"HTTP/1.1 4", b"HTTP/1.1 5")
+
+
 def test_rejected_requests_get_404():
     for request in (ELSEWHERE, OTHER):
         answers, _, original, _ = conversation(request, unmatched="reject")
