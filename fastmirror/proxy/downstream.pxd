@@ -22,7 +22,7 @@ cdef class Downstream(Client):
     cdef readonly bytes source_ip
     cdef readonly double since
     cdef public object captured         # of an intercepted connection; None: it was made to us
-    cdef list raw                       # its head that comes in, and what is behind; None: it is read
+    cdef list raw                       # its head that comes in, and what is behind it; or None
     cdef bint passing                   # it is to be relayed, once what came before is answered
     # The request whose head or body is coming in.
     cdef Head head                      # one that is not plain or not complete; else None
