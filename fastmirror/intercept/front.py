@@ -42,10 +42,10 @@ class Front:
         self.transport = transport
         sock = transport.get_extra_info("socket")
         original = self.kernel.original(sock)
-        if original is None:
-            self._serve()
-            return
         peer = transport.get_extra_info("peername")
+        if original is None or not isinstance(peer, tuple):
+            self._serve()  # it was made to us, or is closed already
+            return
         host, port = plain(peer[0]), peer[1]
         self.context.counts.connection(DOWNSTREAM, 1)
         self.context.clients.add(self)

@@ -28,9 +28,11 @@ def plain(host: str) -> str:
 
 
 def redirected(sock: Any) -> Address | None:
-    """What REDIRECT or DNAT has changed: connection tracking remembers it; None: it does not."""
-    peer = sock.getpeername()
+    """What REDIRECT or DNAT has changed: connection tracking remembers it; None: it does not, or
+    the client is gone already.
+    """
     try:
+        peer = sock.getpeername()
         if sock.family == socket.AF_INET or peer[0].startswith(_MAPPED):
             data = sock.getsockopt(socket.IPPROTO_IP, SO_ORIGINAL_DST, _SOCKADDR_IN.size)
             port, host = _SOCKADDR_IN.unpack(data)

@@ -272,7 +272,7 @@ class Relay:
             log.relay(
                 {
                     "tunnel": TUNNEL_KINDS[self.kind],
-                    "requested_server_name": self.hello.name if self.hello is not None else "",
+                    "requested_server_name": self.hello.name if self.hello is not None else "-",
                     "downstream_remote_address": self.source,
                     "upstream_host": str(self.original),
                     "bytes_received": self.client.received,

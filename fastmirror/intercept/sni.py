@@ -15,10 +15,10 @@ _NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
 
 
 class ClientHello:
-    """Takes the client's bytes as they come; ``name`` is there when ``done``, or empty."""
+    """Takes the client's bytes as they come; ``name`` is there when ``done``, or "-"."""
 
     def __init__(self) -> None:
-        self.name = ""
+        self.name = "-"
         self.done = False
         self._records = bytearray()
 
@@ -33,7 +33,7 @@ class ClientHello:
         self.done = True
         self._records.clear()
         if message:
-            self.name = _server_name(message)
+            self.name = _server_name(message) or "-"
 
 
 def _handshake(records: bytearray) -> bytes | None:

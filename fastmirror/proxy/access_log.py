@@ -225,6 +225,6 @@ class AccessLog:
             if "mirror" in entry:
                 line += f" mirror={entry['mirror']} {entry['response_code_details']}"
             if "tunnel" in entry:
-                line += f" tunnel={entry['tunnel']} {entry['requested_server_name'] or '-'}"
+                line += f" tunnel={entry['tunnel']} {entry['requested_server_name']}"
         if not self.writer.offer(line + "\n"):
             self._lost(1)

@@ -140,7 +140,7 @@ class RouteTable:
 
     def takes(self, host: bytes) -> bool:
         """Whether some request for the host would be taken: by a route or by the default policy."""
-        if self._candidates(host) or host in self.defaults:
+        if self.candidates(host) or host in self.defaults:
             return True
         return self._suffix(host, self.default_suffixes) is not None
 

@@ -75,7 +75,7 @@ def test_what_no_rule_takes_goes_on_as_it_came(data, kind, size):
     [line] = proxy.log.relays
     assert line["tunnel"] == kind
     assert (line["bytes_received"], line["bytes_sent"]) == (len(data), len(data))
-    assert line["requested_server_name"] == ("api.example.org" if kind == "tls" else "")
+    assert line["requested_server_name"] == ("api.example.org" if kind == "tls" else "-")
     assert line["upstream_host"] == str(proxy.kernel.to)
     assert line["response_flags"] == "-"
 

@@ -48,7 +48,7 @@ def test_the_name_is_found():
 
 def test_without_a_name_there_is_none():
     reader = read(hello(None))
-    assert (reader.done, reader.name) == (True, "")
+    assert (reader.done, reader.name) == (True, "-")
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 100, 511])
@@ -66,7 +66,7 @@ def test_in_several_records(size):
 @given(st.binary(max_size=300))
 def test_anything_may_come(data):
     reader = read(data)
-    assert reader.name == "" or reader.done
+    assert reader.name == "-" or reader.done
 
 
 @given(st.integers(0, len(HELLO) - 1), st.binary(min_size=1, max_size=8), st.integers(1, 64))
@@ -80,7 +80,7 @@ def test_a_damaged_hello_names_nothing_that_is_no_host(at, damage, size):
 
 def test_what_is_no_host_is_not_written_to_a_log():
     for bad in (b'a"b.example.org', b"a\nb.example.org", b"\xe9pi.example.org", b"a..example.org."):
-        assert read(HELLO.replace(b"api.example.org", bad[:15])).name == ""
+        assert read(HELLO.replace(b"api.example.org", bad[:15])).name == "-"
 
 
 def test_a_hello_without_end_is_looked_at_no_further():
@@ -89,4 +89,4 @@ def test_a_hello_without_end_is_looked_at_no_further():
     for at in range(0, MAX_HELLO, 1000):
         assert not reader.done
         reader.feed(record[at : at + 1000])
-    assert (reader.done, reader.name, len(reader._records)) == (True, "", 0)
+    assert (reader.done, reader.name, len(reader._records)) == (True, "-", 0)
