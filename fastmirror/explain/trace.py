@@ -52,7 +52,7 @@ def _failed(entry: RouteEntry, specs: list[Match], request: Request) -> list[Fai
     for number, (block, spec) in enumerate(zip(entry.all_blocks, specs, strict=True)):
         for field, condition, wanted, value in _conditions(block, spec, request):
             if not condition_holds(condition, value):
-                shown_value = None if value is None else shown(value) + _too_long(condition, value)
+                shown_value = None if value is None else shown(value)
                 found.append(Failed(number, field, wanted, shown_value))
     return found
 
@@ -84,10 +84,3 @@ def _wanted(match: StringMatch) -> str:
         return f'path_separated_prefix "{match.path_separated_prefix}"'
     absent = isinstance(match, HeaderMatch) and match.present is False
     return "that it is absent" if absent else "that it is present"
-
-
-def _too_long(condition: Condition, value: bytes) -> str:
-    pattern = condition.pattern
-    if pattern is None or len(value) <= pattern.longest:
-        return ""
-    return f" (longer than the {pattern.longest} bytes that this pattern may be tried on)"

@@ -46,8 +46,9 @@ class Captured:
                 context.idle_timeout,
                 interception.dialer,
             )
+            name = str(self.original).removesuffix(":80")  # for HTTP/1.0 without a Host
             cluster = Cluster(NAME, "round_robin")
-            cluster.set_members([Member(self._pool, str(self.original).encode(), 1)])
+            cluster.set_members([Member(self._pool, name.encode(), 1)])
             target = Target(cluster, [], _TO, _ROUTE)
             self._action = RouteAction(_ROUTE, [target], [], context.no_route)
             self._action.unchanged = True

@@ -13,6 +13,7 @@ from typing import Any
 from fastmirror.manifests.drafts import TOKEN, regex
 from fastmirror.manifests.fields import Field
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
+from fastmirror.rules.regex import compile_regex
 
 
 def read_match(item: Field, *, by_prefix: bool) -> Match | None:
@@ -78,18 +79,18 @@ def _is_http(at: Field) -> bool:
     never = (
         (exact is not None and exact != "http")
         or not "http".startswith(prefix or "")
-        or (pattern is not None and _compiled(pattern).fullmatch("http") is None)
+        or (pattern is not None and not _takes(pattern, b"http"))
     )
     if never:
         at.warn("never matches: requests come over http")
     return not never
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _takes(pattern: str, value: bytes) -> bool:
     try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        return re.compile("http")  # refused already
+        return compile_regex(pattern).fullmatch(value)
+    except ValueError:
+        return True  # refused already
 
 
 def _strings(at: Field) -> dict[str, Any]:

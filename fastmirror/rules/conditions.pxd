@@ -1,10 +1,11 @@
+from fastmirror._regex cimport Pattern
 from fastmirror.rules.request cimport Request
 
 
 cdef class Condition:
     cdef readonly int kind
     cdef readonly bytes text
-    cdef readonly object pattern        # of a REGEX; else None
+    cdef readonly Pattern pattern       # of a REGEX; else None
 
     cdef bint holds(self, bytes value) except -1
 

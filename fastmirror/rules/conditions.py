@@ -4,8 +4,9 @@ text it compares with is made ready when rules load, not when a request comes.
 
 from __future__ import annotations
 
+from fastmirror._regex import Pattern
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
-from fastmirror.rules.regex import Pattern, compile_regex
+from fastmirror.rules.regex import compile_regex
 from fastmirror.rules.request import Request
 
 EXACT, PREFIX, REGEX, PRESENT, ABSENT, ELEMENTS = range(6)
@@ -48,9 +49,7 @@ class Condition:
             return value.startswith(self.text)
         if self.kind == REGEX:
             assert self.pattern is not None
-            if len(value) > self.pattern.longest:
-                return False
-            return self.pattern.fullmatch(value) is not None
+            return self.pattern.fullmatch(value)
         if self.kind == ELEMENTS:
             size = len(self.text)
             return value.startswith(self.text) and (
