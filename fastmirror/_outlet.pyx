@@ -18,6 +18,7 @@ cdef extern from "sys/socket.h" nogil:
     int MSG_DONTWAIT
     int SOL_SOCKET, SO_RCVBUF
     int setsockopt(int descriptor, int level, int name, const void* value, unsigned int size)
+    int getsockopt(int descriptor, int level, int name, void* value, unsigned int* size)
     ssize_t send(int descriptor, const void* data, size_t size, int flags)
 
 # Pieces that are sent together are put together here, up to this size: a head and a short body.
@@ -128,3 +129,12 @@ cdef class Outlet:
         if not self.spilled or self.transport is None:
             return 0
         return self.transport.get_write_buffer_size()
+
+
+def socket_option(int descriptor, int level, int name, unsigned int size):
+    """The bytes of a socket's option, at most 64; None where there is none. An event loop's own
+    socket object would make another one for this, and Python an exception: 30 us a connection."""
+    cdef char[64] value
+    if size > sizeof(value) or getsockopt(descriptor, level, name, value, &size):
+        return None
+    return PyBytes_FromStringAndSize(value, size)

@@ -1,7 +1,7 @@
 """Where an accepted connection was going before it came to us, as the kernel says.
 
-Invariants: at most two system calls for a connection; IPv4 is IPv4 also on a dual-stack socket;
-what the kernel does not know, or gives an address of our own for, was not intercepted.
+Invariants: at most one socket option is asked for a connection; IPv4 is IPv4 also on a dual-stack
+socket; what the kernel does not know, or gives an address of our own for, was not intercepted.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import struct
 from collections.abc import Iterable
 from typing import Any
 
+from fastmirror._outlet import socket_option
 from fastmirror.rules.address import Address
 
-# linux/netfilter_ipv4.h and linux/netfilter_ipv6/ip6_tables.h; Python has no names for them.
+# linux/netfilter_ipv4.h, and for IPv6 netfilter_ipv6/ip6_tables.h; Python has no names for these.
 SO_ORIGINAL_DST = 80
-IP6T_SO_ORIGINAL_DST = 80
 IP_TRANSPARENT = 19
 IPV6_TRANSPARENT = 75
 _MAPPED = "::ffff:"
@@ -31,17 +31,15 @@ def redirected(sock: Any) -> Address | None:
     """What REDIRECT or DNAT has changed: connection tracking remembers it; None: it does not, or
     the client is gone already.
     """
-    try:
-        peer = sock.getpeername()
-        if sock.family == socket.AF_INET or peer[0].startswith(_MAPPED):
-            data = sock.getsockopt(socket.IPPROTO_IP, SO_ORIGINAL_DST, _SOCKADDR_IN.size)
-            port, host = _SOCKADDR_IN.unpack(data)
-            return Address(socket.inet_ntop(socket.AF_INET, host), port)
-        data = sock.getsockopt(socket.IPPROTO_IPV6, IP6T_SO_ORIGINAL_DST, _SOCKADDR_IN6.size)
-        port, host = _SOCKADDR_IN6.unpack(data)
-        return Address(socket.inet_ntop(socket.AF_INET6, host), port)
-    except OSError:
+    if sock.family == socket.AF_INET or sock.getsockname()[0].startswith(_MAPPED):
+        level, family, layout = socket.IPPROTO_IP, socket.AF_INET, _SOCKADDR_IN
+    else:
+        level, family, layout = socket.IPPROTO_IPV6, socket.AF_INET6, _SOCKADDR_IN6
+    data = socket_option(sock.fileno(), level, SO_ORIGINAL_DST, layout.size)
+    if data is None or len(data) != layout.size:
         return None
+    port, host = layout.unpack(data)
+    return Address(socket.inet_ntop(family, host), port)
 
 
 def own_end(sock: Any) -> Address:
