@@ -131,10 +131,17 @@ cdef class Outlet:
         return self.transport.get_write_buffer_size()
 
 
+# An event loop's own socket object makes another one for each option, and Python an exception where
+# there is none: that costs a connection tens of microseconds.
+
 def socket_option(int descriptor, int level, int name, unsigned int size):
-    """The bytes of a socket's option, at most 64; None where there is none. An event loop's own
-    socket object would make another one for this, and Python an exception: 30 us a connection."""
+    """The bytes of a socket's option, at most 64; None where there is none."""
     cdef char[64] value
     if size > sizeof(value) or getsockopt(descriptor, level, name, value, &size):
         return None
     return PyBytes_FromStringAndSize(value, size)
+
+
+def set_socket_option(int descriptor, int level, int name, int value):
+    """Whether it could be set."""
+    return setsockopt(descriptor, level, name, &value, sizeof(value)) == 0

@@ -18,9 +18,10 @@ from fastmirror.http1.heads import HeadError, parse_request
 from fastmirror.http1.target import normal_host, normal_target
 from fastmirror.intercept.captured import Captured
 from fastmirror.intercept.detect import HTTP1, MORE, protocol_of
+from fastmirror.intercept.end import reset
 from fastmirror.intercept.interception import Interception
 from fastmirror.intercept.original import Kernel, plain
-from fastmirror.intercept.relay import Relay, reset
+from fastmirror.intercept.relay import Relay
 from fastmirror.proxy.downstream import Downstream
 
 

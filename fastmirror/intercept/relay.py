@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 from typing import TYPE_CHECKING, Any
 
 from fastmirror._core import now
 from fastmirror.counts import DOWNSTREAM, TLS, TUNNEL_KINDS, UPSTREAM
+from fastmirror.intercept.end import End, reset
 from fastmirror.intercept.sni import ClientHello
 from fastmirror.rules.address import Address
 
@@ -23,96 +22,8 @@ if TYPE_CHECKING:
     from fastmirror.intercept.interception import Interception
 
 HALF_CLOSED_TIME = 3600.0  # seconds without a byte, once one direction has ended; as Envoy's idle
-# A peer that is gone without a word is found by the kernel, as it was when it had the connection
-# to itself: after 10 minutes of silence it asks, five times, once a minute.
-_KEEPALIVE = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 600),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
-)
 
 _logger = logging.getLogger("fastmirror")
-
-
-def reset(transport: Any) -> None:
-    """Close with a RST, and without what is unsent."""
-    sock = transport.get_extra_info("socket")
-    if sock is not None and sock.family != socket.AF_UNIX:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    transport.abort()
-
-
-class End:
-    """One side: an asyncio protocol (by its methods)."""
-
-    def __init__(self, relay: Relay, side: int) -> None:
-        self.relay = relay
-        self.side = side
-        self.transport: Any = None
-        self.peer: End
-        self.waiting: list[bytes] = []  # for a transport that is not there yet
-        self.ended = False  # it sends no more
-        self.received = 0
-        self.lost = False
-        self.full = False  # it does not take more for now
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.relay.context.counts.connection(self.side, 1)
-        sock = transport.get_extra_info("socket")
-        for option in _KEEPALIVE:
-            sock.setsockopt(*option)
-        self.relay.made(self)
-
-    def data_received(self, data: bytes) -> None:
-        self.relay.heard(self)
-        self.received += len(data)
-        if self.relay.hello is not None:
-            self.relay.look(self, data)
-        self.peer.write(data)
-
-    def eof_received(self) -> bool:
-        self.relay.heard(self)
-        self.ended = True
-        self.peer.end()
-        self.relay.maybe_over()
-        return True
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self.lost = True
-        self.relay.context.counts.connection(self.side, -1)
-        self.relay.side_lost(self, error)
-
-    def pause_writing(self) -> None:
-        self.full = True
-        self.peer.read(False)
-
-    def resume_writing(self) -> None:
-        self.full = False
-        self.peer.read(True)
-
-    # -- for the other side
-
-    def write(self, data: bytes) -> None:
-        if self.transport is None:
-            self.waiting.append(data)
-        elif not self.transport.is_closing():
-            self.transport.write(data)
-
-    def end(self) -> None:
-        """The other side sends no more."""
-        if self.transport is not None and not self.transport.is_closing():
-            self.transport.write_eof()
-
-    def read(self, on: bool) -> None:
-        """Read on, or wait."""
-        if self.transport is None or self.transport.is_closing() or self.ended:
-            return
-        if on:
-            self.transport.resume_reading()
-        else:
-            self.transport.pause_reading()
 
 
 class Relay:

@@ -8,6 +8,7 @@ import hashlib
 
 import pytest
 
+from fastmirror.intercept import relay
 from fastmirror.rules.address import Address
 
 from .intercepting import Intercepting, intercepting, reset
@@ -230,6 +231,36 @@ def test_a_server_that_closes_its_half_still_hears():
     assert heard == [b"\x00more"]
 
 
+async def keep_writing(writer):
+    while True:
+        await asyncio.sleep(0.4)
+        writer.write(b"\x00")
+        await writer.drain()
+
+
+def test_half_a_connection_on_which_nothing_comes_is_cut_in_the_end(monkeypatch):
+    monkeypatch.setattr(relay, "HALF_CLOSED_TIME", 0.3)
+
+    async def last_word(reader, writer):
+        for _ in range(3):
+            writer.write(b"tick")
+            await asyncio.sleep(0.2)
+        writer.write_eof()
+        with contextlib.suppress(ConnectionResetError):
+            await reader.read(-1)
+        writer.close()
+
+    async def test(proxy):
+        reader, writer = await proxy.client()
+        writer.write(b"\x00")
+        assert await reader.read(-1) == b"tick" * 3  # longer than the limit, while both are open
+        with pytest.raises((ConnectionResetError, BrokenPipeError)):
+            await keep_writing(writer)
+
+    proxy = intercepting(test, last_word)
+    assert [line["response_flags"] for line in proxy.log.relays] == ["SI"]
+
+
 def test_large_transfers_both_ways_at_once_and_half_closed():
     async def send_much(reader, writer):
         digest = hashlib.sha256()
@@ -285,8 +316,8 @@ def test_a_side_is_read_no_faster_than_the_other_takes():
             await asyncio.sleep(0.05)
             sizes.append(writer.transport.get_write_buffer_size())
         assert sizes[-1] > 32 << 20  # what the kernel and the proxy hold is far less
-        [relay] = proxy.context.clients
-        assert relay.server.transport.get_write_buffer_size() < 1 << 20
+        [only] = proxy.context.clients
+        assert only.server.transport.get_write_buffer_size() < 1 << 20
         go_on.set()
         writer.write_eof()
         assert await reader.read(-1) == b""
@@ -301,11 +332,11 @@ def test_a_drain_lets_relays_run_until_its_time_is_up():
         reader, writer = await proxy.client()
         writer.write(b"\x00")
         await reader.readexactly(1)
-        [relay] = proxy.context.clients
-        relay.drain()
+        [only] = proxy.context.clients
+        only.drain()
         writer.write(b"more")
         assert await reader.readexactly(4) == b"more"
-        relay.cut()
+        only.cut()
         with pytest.raises(ConnectionResetError):
             await reader.read(-1)
 
