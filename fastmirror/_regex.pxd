@@ -2,6 +2,7 @@ from fastmirror._automaton cimport Automaton, Graph
 
 
 cdef class Pattern:
+    cdef object __weakref__
     cdef readonly int groups            # how many a substitution may name
     cdef readonly bytes prefix
     cdef readonly bint literal

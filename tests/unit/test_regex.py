@@ -249,3 +249,9 @@ def test_a_pattern_of_many_sets_forgets_them_and_is_still_right():
     found = pattern.replace([b"<", 0, b">"], value)
     last = value.rindex(b"a", 0, len(value) - 12) + 13
     assert found == b"<" + value[:last] + b">" + value[last:]
+
+
+def test_a_pattern_that_somebody_has_is_not_made_again() -> None:
+    pattern = compile_regex("/shared/[0-9]+")
+    assert compile_regex("/shared/[0-9]+") is pattern
+    assert compile_regex("/shared/[0-9]*") is not pattern

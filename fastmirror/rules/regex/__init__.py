@@ -7,18 +7,26 @@ parsed (``parser``), made a program (``program``), and run by compiled code (``_
 
 from __future__ import annotations
 
+from weakref import WeakValueDictionary
+
 from fastmirror._regex import Pattern
 from fastmirror.rules.model import RegexRewrite
 from fastmirror.rules.regex.parser import Parser
 from fastmirror.rules.regex.prefix import prefix
 from fastmirror.rules.regex.program import Program
 
+_patterns: WeakValueDictionary[str, Pattern] = WeakValueDictionary()
+
 
 def compile_regex(text: str) -> Pattern:
-    """A pattern for the whole of a value, or for parts of it (``replace``).
+    """A pattern for the whole of a value, or for parts of it (``replace``); the same for the same
+    text, as long as anybody has it, so that a reload finds it made and warm.
 
     Raises ValueError, which says what is wrong and where.
     """
+    known = _patterns.get(text)
+    if known is not None:
+        return known
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -27,7 +35,8 @@ def compile_regex(text: str) -> Pattern:
     tree = parser.parse()
     program = Program(tree)
     literal, whole = prefix(tree)
-    return Pattern(program, parser.groups, literal, whole)
+    pattern = _patterns[text] = Pattern(program, parser.groups, literal, whole)
+    return pattern
 
 
 def check_template(rewrite: RegexRewrite) -> None:
