@@ -45,7 +45,7 @@ class MetricsPage:
         self.shared = shared
         self.slots = slots
         self.started = started
-        self.reloads = {"success": 0, "failure": 0}
+        self.reloads = {"success": 0, "unchanged": 0, "failure": 0}
 
     def render(self, pids: Sequence[int]) -> str:
         """The whole page."""

@@ -100,6 +100,7 @@ class _Way:
             target=shown(request.target if request is not None else target),
             path=shown(request.path) if request is not None else "",
             host=shown(request.host) if request is not None else "",
+            port=request.port if request is not None else 80,
             authority=shown(exchange.host),
             source=self.source,
             request_id=_text(exchange.fields.request_id),

@@ -132,7 +132,7 @@ class Relay:
             self.flags = "DC" if end is self.client else "UC"
             self.details = str(error or "the connection was closed")
             self._cut()
-        if self.client.lost and (self.server.lost or self.server.transport is None):
+        if all(each.lost or each.transport is None for each in (self.client, self.server)):
             self._done()
 
     # -- ends
@@ -173,16 +173,22 @@ class Relay:
             self.task.cancel()
 
     def _done(self) -> None:
-        if self.kind is None:
-            return
         if self.timer is not None:
             self.timer.cancel()
+        if self.kind is not None:
+            self._counted_out(self.kind)
+        # No cycles are left behind: they would stay where a reload has told the collector to let
+        # be what is there.
+        for end in (self.client, self.server):
+            del end.relay, end.peer
+
+    def _counted_out(self, kind: int) -> None:
         self.context.clients.discard(self)
         log = self.context.access_log
         if log is not None:
             log.relay(
                 {
-                    "tunnel": TUNNEL_KINDS[self.kind],
+                    "tunnel": TUNNEL_KINDS[kind],
                     "requested_server_name": self.hello.name if self.hello is not None else "-",
                     "downstream_remote_address": self.source,
                     "upstream_host": str(self.original),
@@ -193,7 +199,6 @@ class Relay:
                 },
                 now() - self.began,
             )
-        self.kind = None
 
     # -- for the worker
 

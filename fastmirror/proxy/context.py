@@ -14,7 +14,7 @@ from fastmirror.proxy.access_log import AccessLog
 from fastmirror.proxy.attempts import RetryPolicy
 from fastmirror.proxy.cors import CorsPolicy
 from fastmirror.proxy.edit import HeaderEdit, OwnAnswer, PathEdit
-from fastmirror.rules.model import Destination, Route
+from fastmirror.rules.model import Abort, Delay, Destination, Route
 from fastmirror.rules.table import RouteTable
 from fastmirror.rules.units import seconds, size
 from fastmirror.timers import Wheel
@@ -40,8 +40,12 @@ class Target:
         self.edits_response = bool(self.response)
 
 
-def _share(percent: float) -> Fraction:
-    return Fraction(percent) / 100
+def _share(fault: Delay | Abort | None) -> Sampler:
+    """What decides who is injected a fault. Most routes have none, and share one that says no."""
+    return Sampler(Fraction(fault.percent) / 100, b"") if fault is not None else _NOBODY
+
+
+_NOBODY = Sampler(Fraction(0), b"")
 
 
 class RouteAction:
@@ -64,9 +68,9 @@ class RouteAction:
         self.retries = RetryPolicy(route.retries)
         delay, abort = route.fault.delay, route.fault.abort
         self.delay = seconds(delay.duration) if delay is not None else 0.0
-        self.delayed = Sampler(_share(delay.percent if delay is not None else 0.0), b"")
+        self.delayed = _share(delay)
         self.abort = abort.status if abort is not None else 0
-        self.aborted = Sampler(_share(abort.percent if abort is not None else 0.0), b"")
+        self.aborted = _share(abort)
         self.cors = CorsPolicy(route.cors) if route.cors is not None else None
         self.unchanged = False
         self.own: OwnAnswer | None = None

@@ -22,8 +22,8 @@ from fastmirror.mirror.tee cimport (
 from fastmirror.proxy.attempts cimport Attempts, RetryPolicy
 from fastmirror.proxy.client cimport Client
 from fastmirror.proxy.context cimport ProxyContext, RouteAction, Target
+from fastmirror.rules.entry cimport RouteEntry
 from fastmirror.rules.request cimport Request
-from fastmirror.rules.table cimport RouteEntry
 from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 

@@ -35,8 +35,8 @@ from fastmirror.proxy.attempts import Attempts
 from fastmirror.proxy.client import Client
 from fastmirror.proxy.context import RouteAction, Target
 from fastmirror.proxy.reply import as_last, own_answer, refusal
+from fastmirror.rules.entry import RouteEntry
 from fastmirror.rules.request import Request
-from fastmirror.rules.table import RouteEntry
 from fastmirror.upstream.cluster import Cluster, Member
 from fastmirror.upstream.connection import (
     PROTOCOL,

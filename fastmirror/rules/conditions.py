@@ -59,7 +59,9 @@ class Condition:
 
 
 class MatchBlock:
-    """All of its conditions must hold."""
+    """All of its conditions must hold, and none of those in ``without``. So what a header is
+    compared with there is well where the header is missing, while ``present: false`` is not.
+    """
 
     def __init__(self, match: Match) -> None:
         self.path: Condition | None = None
@@ -71,14 +73,16 @@ class MatchBlock:
             self.method = Condition(
                 StringMatch(exact=method) if isinstance(method, str) else method
             )
-        self.headers = [
-            (name.lower().encode(), Condition(value)) for name, value in match.headers.items()
-        ]
+        self.port = match.port or 0
+        self.headers = _by_name(match.headers)
+        self.without = _by_name(match.without_headers)
         self.query = [(name.encode(), Condition(value)) for name, value in match.query.items()]
 
     def always(self) -> bool:
         """There is no condition: every request matches."""
-        return self.path is None and self.method is None and not self.headers and not self.query
+        return not (
+            self.path or self.method or self.port or self.headers or self.without or self.query
+        )
 
     def holds(self, request: Request) -> bool:
         """Whether the request is as wanted."""
@@ -86,13 +90,22 @@ class MatchBlock:
             return False
         if self.method is not None and not self.method.holds(request.method):
             return False
+        if self.port and self.port != request.port:
+            return False
         for name, condition in self.headers:
             if not condition_holds(condition, header_value(request, name)):
+                return False
+        for name, condition in self.without:
+            if condition_holds(condition, header_value(request, name)):
                 return False
         for name, condition in self.query:
             if not condition_holds(condition, query_value(request, name)):
                 return False
         return True
+
+
+def _by_name(headers: dict[str, HeaderMatch]) -> list[tuple[bytes, Condition]]:
+    return [(name.lower().encode(), Condition(value)) for name, value in headers.items()]
 
 
 # Elements of the lists above have no C type; these give them one.

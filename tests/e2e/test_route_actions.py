@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from .backends import Backends, Connection, echo
-from .client import Client, request_bytes
+from .client import Client, exchange, request_bytes
 from .conftest import StartProxy
 from .documents import rules
 
@@ -243,6 +243,41 @@ class TestOwnAnswers:
         counters = proxy.settled(60)
         assert counters.dropped == {"not_routed": found.count(500)}
         assert len(primary.requests) == len(shadow.requests) == found.count(200)
+
+
+class TestPorts:
+    def test_the_port_of_a_host_from_request_to_request(self, start_proxy, backends) -> None:
+        proxy, *_ = answering(
+            start_proxy,
+            backends,
+            match=[{"port": 8080}],
+            direct_response={"status": 418},
+        )
+        asked = [
+            ("/", "a:8080", 418),
+            ("/", "a", 404),
+            ("/", "b:8080", 418),
+            ("/", "b:80", 404),
+            ("http://c:8080/", "c", 418),
+            ("http://c/", "c:8080", 404),
+            ("/", "a:8080", 418),
+            ("/", "[::1]:8080", 418),
+            ("/", "a:", 404),
+        ]
+        data = b"".join(request_bytes("GET", target, host=host) for target, host, _ in asked)
+        found = exchange(proxy.port, data, *["GET"] * len(asked))
+        assert [response.status for response in found] == [status for *_, status in asked]
+
+    def test_a_host_that_is_not_there_is_on_port_80(self, start_proxy, backends) -> None:
+        proxy, *_ = answering(
+            start_proxy, backends, match=[{"port": 80}], direct_response={"status": 418}
+        )
+        asked = [("1.1", "a:81", 404), ("1.0", None, 418)]
+        data = b"".join(
+            request_bytes("GET", "/", host=host, version=version) for version, host, _ in asked
+        )
+        found = exchange(proxy.port, data, *["GET"] * len(asked))
+        assert [response.status for response in found] == [status for *_, status in asked]
 
 
 class TestFaults:

@@ -87,7 +87,9 @@ class Intercepting:
         self.servers.append(server)
         return Address(*server.sockets[0].getsockname())
 
-    def apply(self, *, hosts: list[str], to: Address, path: str = "/") -> None:
+    def apply(
+        self, *, hosts: list[str], to: Address, path: str = "/", port: int | None = None
+    ) -> None:
         """A rule that sends a host's requests somewhere else."""
         document = {
             "version": 1,
@@ -96,7 +98,7 @@ class Intercepting:
                 {
                     "name": "app",
                     "hosts": hosts,
-                    "match": [{"path": {"prefix": path}}],
+                    "match": [{"path": {"prefix": path}} | ({"port": port} if port else {})],
                     "to": [{"service": "app"}],
                 }
             ],

@@ -186,6 +186,24 @@ def test_rejected_requests_are_refused_as_elsewhere(request_):
     assert answers[0][:10] in (b"HTTP/1.1 4", b"HTTP/1.1 5")
 
 
+@pytest.mark.parametrize(("port", "site"), [(True, b"rules"), (False, b"there")])
+def test_the_port_of_a_request_is_its_original_destinations(port, site):
+    """Whatever its Host says."""
+    service, original = Site(b"rules"), Site(b"there")
+
+    async def test(proxy):
+        to = await proxy.destination(service)
+        wanted = proxy.kernel.to.port if port else 8080
+        proxy.apply(hosts=["app"], to=to, path="/api", port=wanted)
+        reader, writer = await proxy.client()
+        writer.write(ROUTED)
+        await reader.readuntil(b"\r\n\r\n")
+        assert await reader.readexactly(5) == site
+        writer.close()
+
+    intercepting(test, original)
+
+
 def test_rejected_requests_get_404():
     for request in (ELSEWHERE, OTHER):
         answers, _, original, _ = conversation(request, unmatched="reject")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from fastmirror.rules.regex import compile_regex
+
 from .building import request, route_name, table
 
 
@@ -117,6 +119,66 @@ def test_all_headers_must_hold():
     assert not holds(match, headers=[("x-a", "2")])
 
 
+@pytest.mark.parametrize(
+    ("condition", "values", "wanted"),
+    [
+        ({"exact": "prod"}, ["prod"], False),
+        ({"exact": "prod"}, ["Prod"], True),
+        ({"exact": "prod"}, [], True),
+        ({"exact": ""}, [""], False),
+        ({"exact": "a,b"}, ["a", "b"], False),
+        ({"prefix": "pr"}, ["prod"], False),
+        ({"prefix": ""}, [], True),
+        ({"regex": ".*"}, [""], False),
+        ({"regex": ".*"}, [], True),
+        ({"present": True}, [""], False),
+        ({"present": True}, [], True),
+        ({"present": False}, [""], True),
+        ({"present": False}, [], False),
+    ],
+)
+@pytest.mark.parametrize("name", ["x-env", "X-Env"])
+def test_without_a_header(name, condition, values, wanted):
+    sent = [("X-ENV", value) for value in values]
+    assert holds({"without_headers": {name: condition}}, headers=sent) is wanted
+
+
+def test_without_any_of_several_headers():
+    match = {
+        "headers": {"x-a": {"prefix": "a"}},
+        "without_headers": {"x-a": {"exact": "ab"}, "x-b": {"present": True}},
+    }
+    assert holds(match, headers=[("x-a", "a")])
+    assert not holds(match, headers=[("x-a", "ab")])
+    assert not holds(match, headers=[("x-a", "a"), ("x-b", "")])
+    assert not holds(match)
+
+
+@pytest.mark.parametrize(("host", "wanted"), [("a.b", False), ("A.B.:80", False), ("b", True)])
+def test_without_a_host(host, wanted):
+    assert holds({"without_headers": {"Host": {"exact": "a.b"}}}, host=host) is wanted
+
+
+@pytest.mark.parametrize(
+    ("port", "host", "wanted"),
+    [
+        (80, "a", True),
+        (80, "a:80", True),
+        (80, "a:", True),
+        (80, "a:8080", False),
+        (80, "[::1]", True),
+        (8080, "a", False),
+        (8080, "a:8080", True),
+        (8080, "a.:08080", True),
+        (8080, "[::1]:8080", True),
+        (65535, "a:65535", True),
+        (80, "a:0", False),
+    ],
+)
+def test_port(port, host, wanted):
+    assert holds({"port": port}, host=host) is wanted
+
+
 @pytest.mark.parametrize("host", ["a.b", "A.B:80", "a.b.", "a.b.:8080"])
 def test_host_as_a_header_is_normal(host):
     assert holds({"headers": {"Host": {"exact": "a.b"}}}, host=host)
@@ -153,3 +215,31 @@ def test_query(condition, target, wanted):
 def test_text_that_is_not_ascii_is_compared_as_utf_8():
     assert holds({"headers": {"x-a": {"exact": "é"}}}, headers=[("x-a", "é")])
     assert holds({"headers": {"x-a": {"regex": "é+"}}}, headers=[("x-a", "é")])
+
+
+# ---- what the table finds a pattern by
+
+
+@pytest.mark.parametrize(
+    ("text", "longest"),
+    [
+        ("/a/b[0-9]+", b"/a/b"),
+        ("/ab*", b"/a"),
+        ("/ab?c", b"/a"),
+        ("/ab{0,2}", b"/a"),
+        ("/ab{2}", b"/abb"),
+        ("/ab+", b"/ab"),
+        ("^/a.b", b"/a"),
+        ("/a|/b", b"/"),
+        ("/a(b|c)", b"/a"),
+        ("/a|b", b""),
+        ("(?i)/a", b"/"),
+        ("/a\\.b", b"/a.b"),
+        ("/a\\d", b"/a"),
+        ("/a$", b"/a"),
+        (".*", b""),
+        ("", b""),
+    ],
+)
+def test_what_matches_begin_with_is_never_more_than_they_do(text, longest):
+    assert longest.startswith(compile_regex(text).prefix)

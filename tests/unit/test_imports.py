@@ -20,7 +20,7 @@ ORDER = [
     ["manifests", "demo", "explain"],
     ["worker_process"],
     ["server"],
-    ["admin", "fleet", "listeners", "metrics"],
+    ["admin", "fleet", "listeners", "metrics", "reload"],
     ["worker"],
     ["runtime"],
     ["intercept"],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import hashlib
+import weakref
 
 import pytest
 
@@ -259,6 +261,32 @@ def test_half_a_connection_on_which_nothing_comes_is_cut_in_the_end(monkeypatch)
 
     proxy = intercepting(test, last_word)
     assert [line["response_flags"] for line in proxy.log.relays] == ["SI"]
+
+
+def test_a_relay_that_is_over_is_gone():
+    """At once: a reload freezes what waits for the collector."""
+    seen = []
+
+    async def test(proxy):
+        for data in (b"\x00", b""):
+            reader, writer = await proxy.client()
+            writer.write(data)
+            if data:
+                await reader.readexactly(1)
+                [only] = proxy.context.clients
+                seen.append(weakref.ref(only))
+                del only
+            writer.write_eof()
+            await reader.read(-1)
+            writer.close()
+            await proxy.settled()
+
+    gc.disable()
+    try:
+        intercepting(test, echo)
+    finally:
+        gc.enable()
+    assert [found() for found in seen] == [None]
 
 
 def test_large_transfers_both_ways_at_once_and_half_closed():
