@@ -97,6 +97,7 @@ cdef class Exchange(ResponseHandler):
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
         host=bytes, early=list, lines=bytes, forwarded=bint)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
+
     @cython.locals(tries=Attempts)
     cdef int _keep_for_retries(self, list early) except -1
     cdef int _refuse_copies(self, list mirrors, int reason) except -1
@@ -117,6 +118,7 @@ cdef class Exchange(ResponseHandler):
     cdef int client_eof(self) except -1
     cdef int client_paused(self, bint paused) except -1
     cdef int client_timed_out(self) except -1
+
     @cython.locals(policy=RetryPolicy, tries=Attempts, other=Member)
     cdef bint _retry(self, bint untouched) except -1
     cdef str _exhausted(self, str flags, bint wanted)
