@@ -16,6 +16,9 @@ demo) ;;
 test)
     programs+=(nginx)
     optional+=(haproxy nodejs wget hey) # what tests/interop has in front of the proxy and behind it
+    # What tests/sidecar makes networks of, and has talk through them.
+    optional+=(iptables iproute2 conntrack netcat-openbsd redis-server redis-tools mariadb-server)
+    optional+=(postgresql nghttp2-server nghttp2-client openssl)
     ;;
 fuzz) programs+=(clang) ;;
 bench)
@@ -43,10 +46,21 @@ EOF
     return 1
 }
 
-without() { # of these programs, which are Debian's packages too, those that are not here
-    local program
-    for program in "$@"; do
-        command -v "$program" >/dev/null || echo "$program"
+without() { # of these packages of Debian, whose program has the same name or one that is given
+    # here, those that are not here
+    local package program
+    for package in "$@"; do
+        case $package in
+        iproute2) program=ip ;;
+        netcat-openbsd) program=nc ;;
+        redis-tools) program=redis-cli ;;
+        mariadb-server) program=mariadbd ;;
+        postgresql) program=pg_ctlcluster ;;
+        nghttp2-server) program=nghttpd ;;
+        nghttp2-client) program=h2load ;;
+        *) program=$package ;;
+        esac
+        command -v "$program" >/dev/null || echo "$package"
     done
 }
 
