@@ -178,6 +178,8 @@ class Backend:
                 task = loop.create_task(self._serve_one(sock))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
+                # One that is cancelled before it has begun closes nothing.
+                task.add_done_callback(lambda _, sock=sock: sock.close())
         finally:
             self._sock.close()
 
