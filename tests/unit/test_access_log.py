@@ -141,7 +141,7 @@ def test_offering_never_waits_and_says_when_there_is_no_room(pipe, monkeypatch):
     assert len(writer.lines) <= 1000
     assert taken < 50_000
     # What was taken may have been handed to the pipe since, once.
-    assert not all([writer.offer(line) for _ in range(5_000)])
+    assert not all(writer.offer(line) for _ in range(5_000))
 
 
 def test_lines_are_taken_again_when_it_is_read(pipe, monkeypatch):
