@@ -20,7 +20,7 @@ from fastmirror.counts import WorkerCounts
 
 if TYPE_CHECKING:
     from fastmirror.mirror.copy import Copy
-    from fastmirror.proxy.exchange import Exchange
+    from fastmirror.proxy.answering import Answering
     from fastmirror.rules.request import Request
 
 MAX_WAITING = 65536  # lines
@@ -136,7 +136,7 @@ class AccessLog:
         addresses = [request.fields.forwarded_for, request.source_ip if self.append else None]
         return _text(b", ".join(each for each in addresses if each))
 
-    def exchange(self, exchange: Exchange) -> None:
+    def exchange(self, exchange: Answering) -> None:
         """A request has ended."""
         ended = now()
         request, fields = exchange.request, exchange.fields
@@ -165,7 +165,7 @@ class AccessLog:
             },
         )
 
-    def watch(self, copy: Copy, exchange: Exchange) -> None:
+    def watch(self, copy: Copy, exchange: Answering) -> None:
         """Write a copy's own line when it ends, with its request's id."""
         request, fields, began = exchange.request, exchange.fields, exchange.began
         protocol = "HTTP/1.0" if exchange.http10 else "HTTP/1.1"

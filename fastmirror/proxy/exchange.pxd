@@ -1,94 +1,21 @@
 cimport cython
 
-from fastmirror._core cimport (
-    RequestHead,
-    chunk_head,
-    new_request_id,
-    now,
-    write_request,
-    write_response,
-    write_trailers,
-)
+from fastmirror._core cimport chunk_head, new_request_id, write_request, write_trailers
 from fastmirror._head cimport Fields
 from fastmirror.mirror.copy cimport Copy
-from fastmirror.mirror.tee cimport (
-    abort_copies,
-    end_copies,
-    feed_copies,
-    flush_copies,
-    mirror_at,
-    refuse_copies,
-)
-from fastmirror.proxy.attempts cimport Attempts, RetryPolicy
-from fastmirror.proxy.client cimport Client
+from fastmirror.mirror.tee cimport abort_copies, end_copies, feed_copies, mirror_at, refuse_copies
+from fastmirror.proxy.attempts cimport Attempts
 from fastmirror.proxy.context cimport ProxyContext, RouteAction, Target
+from fastmirror.proxy.forwarding cimport Forwarding
 from fastmirror.rules.entry cimport RouteEntry
 from fastmirror.rules.request cimport Request
-from fastmirror.upstream.cluster cimport Cluster, Member
-from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
 # Imported constants that are C integers here.
-cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, OVERFLOW, UPGRADED
-cdef int CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
+cdef int BODY_TOO_LARGE, NO_ENDPOINT, NOT_ROUTED, OVERFLOW
+cdef int CHUNKED, NO_BODY
 
 
-cdef class Exchange(ResponseHandler):
-    # The request.
-    cdef readonly Client client
-    cdef readonly bytes method
-    cdef readonly Fields fields
-    cdef readonly Request request       # None: it was refused before it could be routed
-    cdef readonly bytes host            # as the client sent it
-    cdef readonly bint http10
-    cdef readonly int body              # framing.NO_BODY, LENGTH or CHUNKED
-    cdef readonly bytes upgrade         # the protocol to change to; None: none
-    cdef public Fields trailers
-    cdef public bint keep_alive         # the client wants it
-    cdef bint whole                     # all of it has come
-    cdef bint begun
-    cdef list waiting                   # of its body, until it is begun and connected; or None
-    cdef readonly long long bytes_in
-    # Where it goes.
-    cdef readonly RouteAction action
-    cdef readonly Member member
-    cdef readonly Cluster cluster
-    cdef readonly Target target                  # None: not routed yet
-    cdef bint admitted                  # it counts among its cluster's limits
-    cdef bint retrying                  # and among its cluster's retries
-    cdef bytes cookie                   # the value that the answer sets; None: none
-    cdef bytes sent_host                # as the primary gets it
-    cdef bytes origin                   # of a cross-origin request that the route allows; or None
-    cdef object own                     # (media type, field lines, body) of the route's answer
-    cdef readonly RequestHead head      # as the primary gets it; None: it gets none
-    cdef UpstreamConnection connection
-    cdef bint connecting
-    cdef int attempts
-    cdef list tried                     # of Pool, where it was sent to before; None: nowhere
-    cdef Attempts tries                 # None: nothing is kept, no timer runs
-    cdef bint retried
-    cdef list copies                    # of Copy; None: none
-    # The response.
-    cdef readonly int status
-    cdef readonly bint answered         # its head is on the way to the client
-    cdef bint under_way                 # and some of it has been sent
-    cdef bint chunked                   # towards the client
-    cdef bint continued                 # 100 Continue went to the client
-    cdef bint responded                 # all of it is on the way
-    cdef bint tunnel
-    cdef bint over
-    cdef readonly long long bytes_out
-    cdef readonly str flags             # Envoy's response flags
-    cdef readonly str details
-    cdef readonly double began
-    cdef readonly double answered_at
-    # What the proxy itself answers: refused before it is begun.
-    cdef int refusal
-    cdef str refusal_text
-
-    cdef int set_up(
-        self, Client client, bytes method, Fields fields, Request request, bytes host,
-        bint http10, int body, bytes upgrade) except -1
-    cdef int refuse(self, int status, str flags, str text) except -1
+cdef class Exchange(Forwarding):
     cdef int begin(self) except -1
 
     @cython.locals(
@@ -105,43 +32,18 @@ cdef class Exchange(ResponseHandler):
     cdef int _keep_for_retries(self, list early) except -1
     cdef int _refuse_copies(self, list mirrors, int reason) except -1
     cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1
-    cdef int _dispatch(self) except -1
-
-    cdef int _all_sent(self) except -1
 
     @cython.locals(index=Py_ssize_t, length="long long", copy=Copy)
     cdef int _open_copies(self, list mirrors, bytes early) except -1
     cdef int request_data(self, bytes data) except -1
-    cdef int request_end(self) except -1
-    cdef int request_fed(self) except -1
     cdef int _feed(self, bytes data, Py_ssize_t size) except -1
+    cdef int request_end(self) except -1
     cdef int client_gone(self) except -1
     cdef int bad_body(self, str text) except -1
+    cdef int client_paused(self, bint paused) except -1
     cdef int client_data(self, bytes data) except -1
     cdef int client_eof(self) except -1
-    cdef int client_paused(self, bint paused) except -1
     cdef int client_timed_out(self) except -1
-
-    @cython.locals(policy=RetryPolicy, tries=Attempts, other=Member)
-    cdef bint _retry(self, bint untouched) except -1
-    cdef str _exhausted(self, str flags, bint wanted)
-    cpdef object try_again(self)
-    cpdef object timed_out(self)
-    cdef int _stop_trying(self) except -1
-    cdef bint _retry_answer(self, int status) except -1
-    cdef int _blame(self, int kind) except -1
-    cdef bint _cut(self, int kind, str reason) except -1
-    cdef int _give_up(self, int kind, str reason, str more) except -1
-    cdef int _reply(self, int status, str flags, str text) except -1
-    cdef int _send_reply(self) except -1
-    cdef bytes _option(self)
-    cdef int _answer(self, int status, bytes answer) except -1
-    cdef int _open_tunnel(self, UpstreamConnection connection) except -1
-    cdef int _arm(self) except -1
-    cdef int _progress(self) except -1
-    cdef int _release(self, bint reusable) except -1
-    cdef int _maybe_done(self) except -1
-    cdef int _done(self, bint keep) except -1
 
 
 cdef RouteAction action_of(object action)
