@@ -15,13 +15,14 @@ from fastmirror.rules.load import RulesError, encode_rules, load_rules
 
 _USAGE = """\
 usage: fastmirror --listen ADDR --rules FILE [OPTION ...]
-       fastmirror {run,compile,check,show,explain,demo} ...
+       fastmirror {run,compile,check,show,explain,iptables,demo} ...
 
   run       serve (what happens without a command; see: fastmirror run --help)
   compile   make rules of Istio and Gateway API manifests
   check     say what is wrong with rules or manifests
   show      print rules as YAML
   explain   say what becomes of a request under rules
+  iptables  send this host's or pod's connections to the proxy
   demo      Istio's mirroring task, on this machine
 
   --version, --help"""
@@ -214,6 +215,12 @@ def _explain(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _iptables(arguments: list[str]) -> int:
+    from fastmirror.sidecar.iptables import run
+
+    return run(arguments)
+
+
 def _demo(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fastmirror demo", allow_abbrev=False)
     parser.add_argument("--plain", action="store_true", help="no colour, no movement")
@@ -229,5 +236,6 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "check": _check,
     "show": _show,
     "explain": _explain,
+    "iptables": _iptables,
     "demo": _demo,
 }

@@ -16,6 +16,7 @@ demo) ;;
 test)
     programs+=(nginx)
     optional+=(haproxy nodejs wget hey) # what tests/interop has in front of the proxy and behind it
+    optional+=(iptables ip) # what tests/deploy makes its hosts with
     ;;
 fuzz) programs+=(clang) ;;
 bench)
@@ -43,7 +44,7 @@ EOF
     return 1
 }
 
-without() { # of these programs, which are Debian's packages too, those that are not here
+without() { # of these programs, those that are not here
     local program
     for program in "$@"; do
         command -v "$program" >/dev/null || echo "$program"
@@ -56,9 +57,12 @@ missing() { # Debian's names for what is not here, one a line
     without "${programs[@]}"
 }
 
-apt_install() {
-    local log policy=/usr/sbin/policy-rc.d as_root=()
+declare -A package=([ip]=iproute2) # Debian's, where it has another name than the program
+
+apt_install() { # what has these programs
+    local names=() name log policy=/usr/sbin/policy-rc.d as_root=()
     log=$(mktemp)
+    for name in "$@"; do names+=("${package[$name]-$name}"); done
     [ "$(id -u)" = 0 ] || as_root=(sudo -n)
     if [ ! -e $policy ]; then # packages must not start their services: tests start their own nginx
         trap '"${as_root[@]}" rm -f '$policy EXIT
@@ -68,10 +72,10 @@ apt_install() {
     if ! {
         "${as_root[@]}" apt-get update
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y --no-install-recommends "$@"
+            apt-get install -y --no-install-recommends "${names[@]}"
     } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        say "apt-get could not install $*"
+        say "apt-get could not install ${names[*]}"
     fi
     rm -f "$log"
 }

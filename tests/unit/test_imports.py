@@ -17,7 +17,7 @@ ROOT = Path(fastmirror.__file__).parent
 # and beside it.
 ORDER = [
     ["cli"],
-    ["manifests", "demo", "explain"],
+    ["manifests", "demo", "explain", "sidecar"],
     ["worker_process"],
     ["server"],
     ["admin", "fleet", "listeners", "metrics"],
@@ -94,7 +94,7 @@ def test_every_part_has_its_place_in_the_order():
     assert parts | {"_core", "_counters", "_framing", "_head", "_outlet"} == set(LEVEL)
 
 
-@pytest.mark.parametrize("part", ["manifests", "demo", "explain"])
+@pytest.mark.parametrize("part", ["manifests", "demo", "explain", "sidecar"])
 def test_nothing_imports_this_but_the_command(part):
     for path in SOURCES:
         if part_of(module_of(path)) in (part, "cli"):
@@ -147,7 +147,7 @@ def test_serving_needs_no_yaml_and_no_manifests(statement):
     found = loaded_by(statement)
     assert any(name.startswith("fastmirror.") for name in found)
     assert not found & {"yaml", "fastmirror.manifests", "fastmirror.demo", "multiprocessing"}
-    apart = ("fastmirror.manifests", "fastmirror.demo", "fastmirror.explain")
+    apart = ("fastmirror.manifests", "fastmirror.demo", "fastmirror.explain", "fastmirror.sidecar")
     assert not any(name.startswith(apart) for name in found)
 
 
