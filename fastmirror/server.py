@@ -25,6 +25,7 @@ from fastmirror.options import Options, add_arguments
 from fastmirror.rules.load import RulesError, load_rules
 from fastmirror.rules.model import Rules
 from fastmirror.rules.watch import FileWatch
+from fastmirror.systemd import Notifier
 
 WATCH_INTERVAL = 1.0  # seconds
 
@@ -57,6 +58,7 @@ class Server:
         self.rules = rules
         self.rules_since = time.time()
         self.rules_error: str | None = None
+        self.notifier = Notifier()
         self.metrics = MetricsPage(shared, slots, time.time())
         self.ready = False
         self.draining = False
@@ -78,10 +80,14 @@ class Server:
         self.ready = True
         where = ", ".join(map(str, self.options.listen))
         _logger.info("serving on %s with %d routes", where, len(self.rules.routes))
+        self.notifier.ready()
+        keeping_alive = loop.create_task(self.notifier.keep_alive())
         watching = loop.create_task(self._watch_rules())
         await self.stopped.wait()
+        self.notifier.stopping()
         watching.cancel()
         await self.fleet.drain()
+        keeping_alive.cancel()
         if admin is not None:
             await admin.close()
 
@@ -123,7 +129,8 @@ class Server:
 
     def _spawn_reload(self) -> None:
         async def reload() -> None:
-            await self.reload()
+            with self.notifier.reloading():
+                await self.reload()
 
         self._spawn(asyncio.get_running_loop().create_task(reload()))
 

@@ -17,6 +17,7 @@ test)
     programs+=(nginx)
     optional+=(haproxy nodejs wget hey) # what tests/interop has in front of the proxy and behind it
     optional+=(iptables ip) # what tests/deploy makes its hosts with
+    optional+=(systemd-analyze systemd-socket-activate)
     ;;
 fuzz) programs+=(clang) ;;
 bench)
@@ -57,7 +58,8 @@ missing() { # Debian's names for what is not here, one a line
     without "${programs[@]}"
 }
 
-declare -A package=([ip]=iproute2) # Debian's, where it has another name than the program
+# Debian's, where it has another name than the program.
+declare -A package=([ip]=iproute2 [systemd-analyze]=systemd [systemd-socket-activate]=systemd)
 
 apt_install() { # what has these programs
     local names=() name log policy=/usr/sbin/policy-rc.d as_root=()

@@ -26,7 +26,7 @@ ORDER = [
     ["proxy"],
     ["mirror"],
     ["upstream"],
-    ["options", "http1"],
+    ["options", "http1", "systemd"],
     ["counts", "timers"],
     ["rules"],
     ["yaml_documents"],
