@@ -272,7 +272,8 @@ def test_the_example_recomputes_what_the_proxy_decides() -> None:
 
 def test_flags_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = {"--help", "--version"}
-    for command in ("run", "compile", "check", "show", "explain", "iptables", "demo"):
+    commands = "run compile check show explain iptables inject healthcheck drain demo"
+    for command in commands.split():
         assert main([command, "--help"]) == 0
         known |= set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))
     for path in (ROOT / "README.md", *(ROOT / "docs").glob("*.md")):
