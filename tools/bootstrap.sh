@@ -3,7 +3,7 @@
 # and the programs that the demo, the tests or the benchmarks run. What is missing is installed
 # where apt-get can do it without asking; elsewhere this says what to install, and exits 1.
 #
-#   tools/bootstrap.sh demo|test|bench|fuzz   prints the Python to use on stdout, all else on stderr
+#   tools/bootstrap.sh demo|test|images|bench|fuzz   prints the Python to use on stdout, all else on stderr
 #
 # PYTHON=... chooses another one.
 set -euo pipefail
@@ -19,13 +19,17 @@ test)
     optional+=(iptables ip) # what tests/deploy makes its hosts with
     optional+=(systemd-analyze systemd-socket-activate)
     ;;
+images)
+    programs+=(buildah debootstrap)
+    optional+=(iptables ip)
+    ;;
 fuzz) programs+=(clang) ;;
 bench)
     programs+=(nginx wrk)
     optional+=(haproxy)
     ;;
 *)
-    echo "usage: $0 demo|test|bench|fuzz" >&2
+    echo "usage: $0 demo|test|images|bench|fuzz" >&2
     exit 2
     ;;
 esac

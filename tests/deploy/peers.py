@@ -2,11 +2,13 @@
 
 proxy UID GID MODE PORT...     says where each connection was going; MODE: redirect, tproxy
 server WORD PORT...            says WORD
+http LOG WORD PORT             answers WORD to HTTP, and logs a line a request
 ask UID GID ADDRESS PORT       prints what it is told, or why not
 """
 
 from __future__ import annotations
 
+import http.server
 import os
 import selectors
 import socket
@@ -68,6 +70,24 @@ def serve(sockets: list[socket.socket], say) -> None:  # type: ignore[no-untyped
                 client.sendall(say(client).encode())
 
 
+def serve_http(log: str, word: str, port: str) -> None:
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with open(log, "a") as file:
+                file.write(f"GET {self.path} {self.headers['host'].split(':')[0]}\n")
+            self.send_response(200)
+            self.send_header("content-length", str(len(word)))
+            self.end_headers()
+            self.wfile.write(word.encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("", int(port)), Handler)
+    print("listening", flush=True)
+    server.serve_forever()
+
+
 def main(role: str, *words: str) -> None:
     if role == "proxy":
         uid, gid, mode, *ports = words
@@ -77,6 +97,8 @@ def main(role: str, *words: str) -> None:
     elif role == "server":
         word, *ports = words
         serve(listen(ports, False), lambda client: word)
+    elif role == "http":
+        serve_http(*words)
     else:
         uid, gid, address, port = words
         become(uid, gid)
