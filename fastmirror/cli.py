@@ -15,12 +15,13 @@ from fastmirror.rules.load import RulesError, encode_rules, load_rules
 
 _USAGE = """\
 usage: fastmirror --listen ADDR --rules FILE [OPTION ...]
-       fastmirror {run,compile,check,show,explain,iptables,inject,healthcheck,drain,demo} ...
+       fastmirror {run,compile,check,show,schema,explain,iptables,inject,healthcheck,drain,demo} ...
 
   run          serve (what happens without a command; see: fastmirror run --help)
   compile      make rules of Istio and Gateway API manifests
   check        say what is wrong with rules or manifests
   show         print rules as YAML
+  schema       print the JSON Schema of rules, for editors
   explain      say what becomes of a request under rules
   iptables     send this host's or pod's connections to the proxy
   inject       add the sidecar to Kubernetes manifests
@@ -101,6 +102,23 @@ def _compile(arguments: list[str]) -> int:
         metavar="keep|SUFFIX",
         help="the copy's Host: as it is, as since Istio 1.28, or with a suffix (-shadow)",
     )
+    parser.add_argument(
+        "--gateway",
+        action="append",
+        default=[],
+        metavar="NAME|NAMESPACE/NAME|mesh",
+        help="only VirtualServices that are bound to it (by default all, whatever their gateways)",
+    )
+    parser.add_argument(
+        "--workload-labels",
+        metavar="KEY=VALUE[,KEY=VALUE...]",
+        help="what sourceLabels and workloadSelector are compared with",
+    )
+    parser.add_argument(
+        "--workload-namespace",
+        metavar="NAMESPACE",
+        help="what sourceNamespace is compared with (default)",
+    )
     options = parser.parse_args(arguments)
     try:
         from fastmirror.manifests.compile import compile_manifests
@@ -115,6 +133,9 @@ def _compile(arguments: list[str]) -> int:
             dns=not options.no_dns,
             lenient=options.lenient,
             shadow_host=options.shadow_host,
+            workload_labels=options.workload_labels,
+            workload_namespace=options.workload_namespace,
+            gateways=options.gateway,
         )
     except ManifestError as error:
         print(error, file=sys.stderr)
@@ -212,6 +233,16 @@ def _show(arguments: list[str]) -> int:
     return 0
 
 
+def _schema(arguments: list[str]) -> int:
+    argparse.ArgumentParser(prog="fastmirror schema", allow_abbrev=False).parse_args(arguments)
+    import json
+
+    from fastmirror.rules.schema import rules_schema
+
+    print(json.dumps(rules_schema(), indent=2))
+    return 0
+
+
 def _explain(arguments: list[str]) -> int:
     from fastmirror.explain.command import run
 
@@ -256,6 +287,7 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "compile": _compile,
     "check": _check,
     "show": _show,
+    "schema": _schema,
     "explain": _explain,
     "iptables": _iptables,
     "inject": _inject,

@@ -7,6 +7,7 @@ cdef class RouteCounts:
     cdef Py_ssize_t durations
 
     cdef int request(self, int status, double seconds) except -1
+    cdef int retried(self) except -1
 
 
 cdef class MirrorCounts:

@@ -69,7 +69,8 @@ GLOBAL_MIRROR_OFF = GLOBAL_ACCESS_LOST + 1  # in the first region alone
 GLOBAL_REFUSED = GLOBAL_MIRROR_OFF + 1
 GLOBAL_SLOTS = 32
 
-ROUTE_SLOTS = len(CODE_CLASSES)
+ROUTE_RETRIES = len(CODE_CLASSES)
+ROUTE_SLOTS = ROUTE_RETRIES + 1
 
 # A mirror's slots. What ends a copy lies before what begins it: a reader that goes upwards while
 # a worker writes may see a copy twice begun, never one ended that had not begun.
@@ -164,6 +165,11 @@ class RouteCounts:
         """A request has ended; status 0: without an answer."""
         self.counters.add(self.codes + status // 100, 1)
         self.counters.observe(self.durations, seconds)
+        return 0
+
+    def retried(self) -> int:
+        """Another attempt is made for a request."""
+        self.counters.add(self.codes + ROUTE_RETRIES, 1)
         return 0
 
 

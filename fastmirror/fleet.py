@@ -1,6 +1,7 @@
 """The workers, as the server sees them: one in this process, or several processes of their own.
 
-Invariants: whatever the server says to the fleet holds in every worker when the call returns; a
+Invariants: whatever the server says to the fleet holds in every worker when the call returns;
+rules are put in force when every worker has prepared them, and in none when one could not; a
 worker process that dies is started again with the rules that hold; worker processes end with
 this one, whatever ends it (the far end of their socket closes).
 """
@@ -13,21 +14,26 @@ import os
 import signal
 import socket
 import sys
+from itertools import islice
 from typing import Any, Protocol
 
 import msgspec
 
 from fastmirror.counts import Key, SharedCounts, SlotMap
 from fastmirror.options import Options
-from fastmirror.rules.load import convert_rules, encode_rules
+from fastmirror.rules.load import decode_valid, encode_rules
 from fastmirror.rules.model import Rules
 from fastmirror.runtime import declare_slots
-from fastmirror.worker import Worker
+from fastmirror.worker import Worker, undisturbed
 
 ANSWER_TIME = 30.0  # seconds for a worker to do as it was told
 RESTART_PAUSE = 0.5  # seconds between starts of a worker that keeps dying
 
 _logger = logging.getLogger("fastmirror")
+
+
+class ApplyError(Exception):
+    """Rules that are valid, and that a worker could not prepare."""
 
 
 class Fleet(Protocol):
@@ -37,7 +43,10 @@ class Fleet(Protocol):
         """Serve."""
 
     async def apply(self, rules: Rules) -> None:
-        """Put other rules in force."""
+        """Put other rules in force, in every worker or in none.
+
+        Raises ApplyError or whatever building them raises; then all is as it was.
+        """
 
     async def mirroring_switched(self, off: bool) -> None:
         """The switch in the shared counts was set."""
@@ -63,11 +72,12 @@ class LocalFleet:
 
     async def start(self, rules: Rules) -> None:
         self.worker.open_log()
-        await self.worker.apply(rules)
+        await self.apply(rules)
         await self.worker.listen(self.sockets)
 
     async def apply(self, rules: Rules) -> None:
-        await self.worker.apply(rules)
+        await self.worker.prepare(rules)
+        self.worker.commit()
 
     async def mirroring_switched(self, off: bool) -> None:
         self.worker.mirroring_switched(off)
@@ -127,17 +137,25 @@ class ProcessFleet:
 
     async def apply(self, rules: Rules) -> None:
         async with self.busy:
+            known = len(self.slots.bases)
             declare_slots(rules, self.slots)
-            self.rules = rules
-            await self._tell(self.rules_message())
+            problems = await self._tell(self.rules_message("prepare", rules, known))
+            if any(problems):
+                await self._tell({"do": "discard"})
+                raise ApplyError("; ".join(filter(None, problems)))
+            self.rules = rules  # of a worker that is started from now on
+            problems = await self._tell({"do": "commit"})
+            for member, problem in zip(self.members, problems, strict=True):
+                if problem:  # there is no way back, and a new process has the new rules
+                    member.kill()
 
-    def rules_message(self) -> dict[str, Any]:
-        """The rules that hold, and the slots of everything that was ever counted."""
-        assert self.rules is not None
+    def rules_message(self, what: str, rules: Rules, known: int = 0) -> dict[str, Any]:
+        """Rules, and the slots of everything that was ever counted, but for the ``known`` first."""
+        slots = islice(self.slots.bases.items(), known, None)
         return {
-            "do": "apply",
-            "rules": encode_rules(self.rules),
-            "slots": [[list(key), base] for key, base in self.slots.bases.items()],
+            "do": what,
+            "rules": encode_rules(rules),
+            "slots": [[list(key), base] for key, base in slots],
         }
 
     async def mirroring_switched(self, off: bool) -> None:
@@ -158,8 +176,9 @@ class ProcessFleet:
         for member in self.members:
             member.kill()
 
-    async def _tell(self, message: dict[str, Any], time: float = ANSWER_TIME) -> None:
-        await asyncio.gather(*(member.tell(message, time) for member in self.members))
+    async def _tell(self, message: dict[str, Any], time: float = ANSWER_TIME) -> list[str | None]:
+        """Each member's problem."""
+        return await asyncio.gather(*(member.tell(message, time) for member in self.members))
 
     def pids(self) -> list[int]:
         alive = [member.process.pid for member in self.members if member.process is not None]
@@ -198,29 +217,33 @@ class _Member:
         )
         theirs.close()
         self.reader, self.writer = await asyncio.open_connection(sock=ours)
-        if not await self.tell(self.fleet.rules_message(), ANSWER_TIME):
-            raise ConnectionError(f"worker {self.index} did not start")
+        assert self.fleet.rules is not None
+        message = self.fleet.rules_message("apply", self.fleet.rules)
+        problem = await self.tell(message, ANSWER_TIME)
+        if problem is not None:
+            raise ConnectionError(problem)
         self.watcher = asyncio.get_running_loop().create_task(self._watch())
 
-    async def tell(self, message: dict[str, Any], time: float) -> bool:
-        """Whether the worker did it in time."""
+    async def tell(self, message: dict[str, Any], time: float) -> str | None:
+        """What kept the worker from doing it; None: it has, or there is none now."""
         async with self.turn:
             if self.reader is None or self.writer is None:
-                return False
+                return None
             try:
                 async with asyncio.timeout(time):
                     await send_message(self.writer, message)
                     answer = await read_message(self.reader)
+                problem = answer.get("error")
             except (OSError, EOFError) as error:
                 # Whatever it does now, nobody could tell its late answer from the next one: the
                 # worker is started again, with the rules that hold.
-                _logger.error("worker %d did not %s: %r", self.index, message["do"], error)
                 self.kill()
-                return False
-        if "error" in answer:
-            _logger.error("worker %d: %s", self.index, answer["error"])
-            return False
-        return True
+                why = f"no answer in {time:g} s" if isinstance(error, TimeoutError) else "it ended"
+                problem = f"cannot {message['do']}: {why}"
+        if problem is None:
+            return None
+        _logger.error("worker %d: %s", self.index, problem)
+        return f"worker {self.index}: {problem}"
 
     async def _watch(self) -> None:
         """Start the process again when it dies."""
@@ -263,7 +286,6 @@ class WorkerEnd:
         self.worker = worker
         self.slots = slots
         self.sockets = sockets
-        self.serving = False
 
     async def obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Returns when the worker has drained."""
@@ -276,8 +298,11 @@ class WorkerEnd:
             try:
                 await self._do(message)
                 answer = {"done": message["do"]}
-            except (OSError, ValueError, MemoryError) as error:
+            except OSError as error:
                 answer = {"error": str(error)}
+            except Exception as error:  # ours; but it must not end what is being served
+                _logger.exception("cannot %s", message["do"])
+                answer = {"error": f"cannot {message['do']}: {error!r}"}
             try:
                 await send_message(writer, answer)
             except OSError:
@@ -286,16 +311,22 @@ class WorkerEnd:
 
     async def _do(self, message: dict[str, Any]) -> None:
         what = message["do"]
-        if what == "apply":
+        if what in ("apply", "prepare"):
             for parts, base in message["slots"]:
                 key: Key = tuple(parts)
                 self.slots.bases[key] = base
-            raw = msgspec.msgpack.decode(message["rules"])
-            await self.worker.apply(convert_rules(raw, "rules"))
-            if not self.serving:
-                self.serving = True
-                self.worker.open_log()
-                await self.worker.listen(self.sockets)
+            with undisturbed():
+                loop = asyncio.get_running_loop()
+                rules = await loop.run_in_executor(None, decode_valid, message["rules"])
+                await self.worker.prepare(rules)
+        if what == "apply":
+            self.worker.commit()
+            self.worker.open_log()
+            await self.worker.listen(self.sockets)
+        elif what == "commit":
+            self.worker.commit()
+        elif what == "discard":
+            self.worker.discard()
         elif what == "mirroring_switched":
             self.worker.mirroring_switched(message["off"])
         elif what == "reopen_logs":

@@ -45,7 +45,7 @@ class MetricsPage:
         self.shared = shared
         self.slots = slots
         self.started = started
-        self.reloads = {"success": 0, "failure": 0}
+        self.reloads = {"success": 0, "unchanged": 0, "failure": 0}
 
     def render(self, pids: Sequence[int]) -> str:
         """The whole page."""
@@ -64,6 +64,15 @@ class MetricsPage:
                 ("", (("route", name), ("code_class", code)), self.shared.total(base + at))
                 for name, base in routes
                 for at, code in enumerate(counts.CODE_CLASSES)
+            ),
+        )
+        lines += _family(
+            "fastmirror_retries_total",
+            "counter",
+            "Attempts beside the first, by route.",
+            (
+                ("", (("route", name),), self.shared.total(base + counts.ROUTE_RETRIES))
+                for name, base in routes
             ),
         )
         lines += _family(

@@ -1,11 +1,14 @@
 """Rules made to run: clusters, mirrors and route actions of a document, for one worker.
 
-Invariants: ``apply`` either puts the whole of a document in force or changes nothing; what is in
-flight ends with the objects that it began with; a mirror that a new document leaves as it was
-keeps its queue, its breaker and what it has in flight.
+Invariants: what is prepared changes nothing that is in force, and putting it in force cannot
+fail: a document holds as a whole or not at all; what is in flight ends with the objects that it
+began with; a mirror that a new document leaves as it was keeps its queue, its breaker and what it
+has in flight.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from fastmirror._counters import Counters
 from fastmirror.counts import (
@@ -29,8 +32,9 @@ from fastmirror.proxy.context import ProxyContext, RouteAction, Target
 from fastmirror.rules.model import Destination, Route, Rules, Service
 from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.table import RouteTable, default_route_name
-from fastmirror.rules.validate import mirror_name
+from fastmirror.rules.validate import all_mirrors, mirror_name
 from fastmirror.timers import Wheel
+from fastmirror.upstream.cluster import Cluster
 from fastmirror.upstream.registry import ClusterSet, Registry
 from fastmirror.upstream.resolve import Resolver
 
@@ -42,10 +46,21 @@ def declare_slots(rules: Rules, slots: SlotMap) -> None:
     slots.base(("route", NO_ROUTE), ROUTE_SLOTS)
     for route in rules.routes:
         slots.base(("route", route.name), ROUTE_SLOTS)
-        for mirror in route.mirrors:
+        for mirror in all_mirrors(route):
             slots.base(("mirror", route.name, mirror_name(mirror)), MIRROR_SLOTS)
     for service in rules.services:
         slots.base(("route", default_route_name(service.name)), ROUTE_SLOTS)
+
+
+class Prepared:
+    """A document on its way into force: its table, and what its requests and copies will use."""
+
+    def __init__(self, table: RouteTable, primaries: ClusterSet, shadows: ClusterSet) -> None:
+        self.table = table
+        self.primaries = primaries
+        self.shadows = shadows
+        self.mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
+        self.kept: list[tuple[Mirror, Cluster]] = []  # as they were, to copy to these from then on
 
 
 class Runtime:
@@ -71,58 +86,83 @@ class Runtime:
         self.control = MirrorControl(
             options.mirror_memory // options.workers, shared.regions[0], GLOBAL_MIRROR_OFF
         )
+        nothing = Rules(version=1)
         self.context = ProxyContext(
             options,
             wheel,
             counts,
             RouteCounts(self.counters, slots, NO_ROUTE),
-            RouteTable(Rules(version=1)),
+            RouteTable(nothing),
         )
-        self.clusters: tuple[ClusterSet, ClusterSet] | None = None
+        self.clusters = (ClusterSet(nothing, self.primaries), ClusterSet(nothing, self.shadows))
         self.mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
         self.former: list[Mirror] = []  # of earlier documents, with copies still under way
 
     def apply(self, rules: Rules) -> None:
         """Put a valid document in force for the requests that come from now on."""
+        prepared = self.begin(rules, RouteTable(rules))
+        try:
+            for _ in self.steps(rules, prepared):
+                pass
+        except BaseException:
+            self.discard(prepared)
+            raise
+        self.commit(prepared)
+
+    def begin(self, rules: Rules, table: RouteTable) -> Prepared:
+        """The first step of preparing a document; ``steps``, then ``commit`` or ``discard``.
+
+        Raises MemoryError when there are no slots left for its counts.
+        """
         declare_slots(rules, self.slots)
-        primaries = ClusterSet(rules, self.primaries)
-        shadows = ClusterSet(rules, self.shadows)
-        table = RouteTable(rules)
+        return Prepared(table, ClusterSet(rules, self.primaries), ClusterSet(rules, self.shadows))
+
+    def steps(self, rules: Rules, prepared: Prepared) -> Iterator[None]:
+        """Prepare a route or a service at each step: thousands take longer than a turn may."""
         services = {service.name: service for service in rules.services}
-        mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
-        actions = [
-            self._action(route, services, primaries, shadows, mirrors) for route in rules.routes
-        ]
-        actions += [self._default_action(service, primaries) for service in rules.services]
-        for entry, action in zip(table.entries, actions, strict=True):
-            entry.action = action
-        # Nothing above has changed what is in force; nothing below can fail.
-        self.context.table = table
-        kept = {id(mirror) for _, _, mirror in mirrors.values()}
+        entries = iter(prepared.table.entries)
+        for route in rules.routes:
+            next(entries).action = self._action(route, services, prepared)
+            yield
+        for service in rules.services:
+            next(entries).action = self._default_action(service, prepared.primaries)
+            yield
+
+    def commit(self, prepared: Prepared) -> None:
+        """Put what is prepared in force."""
+        self.context.table = prepared.table
+        for mirror, cluster in prepared.kept:
+            mirror.cluster = cluster
+        kept = {id(mirror) for _, _, mirror in prepared.mirrors.values()}
         self.former = [mirror for mirror in self._all_mirrors() if id(mirror) not in kept]
-        self.mirrors = mirrors
-        old, self.clusters = self.clusters, (primaries, shadows)
-        for clusters in old or ():
+        self.mirrors = prepared.mirrors
+        old, self.clusters = self.clusters, (prepared.primaries, prepared.shadows)
+        for clusters in old:
             clusters.close()
-        self.primaries.retire_unused(primaries.addresses())
-        self.shadows.retire_unused(shadows.addresses())
+        self._retire_unused()
+
+    def discard(self, prepared: Prepared) -> None:
+        """Forget what was prepared, be it complete or not."""
+        prepared.primaries.close()
+        prepared.shadows.close()
+        self._retire_unused()
+
+    def _retire_unused(self) -> None:
+        registries = (self.primaries, self.shadows)
+        for registry, clusters in zip(registries, self.clusters, strict=True):
+            registry.retire_unused(clusters.addresses())
 
     def _action(
-        self,
-        route: Route,
-        services: dict[str, Service],
-        primaries: ClusterSet,
-        shadows: ClusterSet,
-        mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]],
+        self, route: Route, services: dict[str, Service], prepared: Prepared
     ) -> RouteAction:
-        for spec in route.mirrors:
+        for spec in all_mirrors(route):
             key = (route.name, mirror_name(spec))
             service = services[spec.service]
-            cluster = shadows.get(spec.service, spec.subset)
+            cluster = prepared.shadows.get(spec.service, spec.subset)
             known = self.mirrors.get(key)
             if known is not None and known[0] == spec and known[1] == service:
                 mirror = known[2]
-                mirror.cluster = cluster
+                prepared.kept.append((mirror, cluster))
             else:
                 mirror = Mirror(
                     route.name,
@@ -133,11 +173,15 @@ class Runtime:
                     self.wheel,
                     self.options.workers,
                 )
-            mirrors[key] = (spec, service, mirror)
+            prepared.mirrors[key] = (spec, service, mirror)
+
+        def made(specs: list[MirrorSpec]) -> list[Mirror]:
+            return [prepared.mirrors[(route.name, mirror_name(spec))][2] for spec in specs]
+
         targets = [
             Target(
-                primaries.get(to.service, to.subset) if to.service is not None else None,
-                to.weight,
+                prepared.primaries.get(to.service, to.subset) if to.service is not None else None,
+                made([*route.mirrors, *to.mirrors]),
                 to,
                 route,
             )
@@ -146,7 +190,7 @@ class Runtime:
         return RouteAction(
             route,
             targets,
-            [mirrors[(route.name, mirror_name(spec))][2] for spec in route.mirrors],
+            made(route.mirrors),
             RouteCounts(self.counters, self.slots, route.name),
         )
 
@@ -154,7 +198,7 @@ class Runtime:
         name = default_route_name(service.name)
         to = Destination(service=service.name)
         route = Route(name=name, to=[to])
-        target = Target(primaries.get(service.name, None), 1, to, route)
+        target = Target(primaries.get(service.name, None), [], to, route)
         counts = RouteCounts(self.counters, self.slots, name)
         return RouteAction(route, [target], [], counts)
 

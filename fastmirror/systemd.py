@@ -59,6 +59,7 @@ class Notifier:
         address = environment.pop("NOTIFY_SOCKET", "")
         # "@" stands for the zero byte of an abstract name.
         self.address = "\0" + address[1:] if address.startswith("@") else address
+        self.ended = False
         usec, pid = (environment.pop(f"WATCHDOG_{name}", "") for name in ("USEC", "PID"))
         ours = pid in ("", str(os.getpid())) and usec.isascii() and usec.isdigit()
         self.watchdog = int(usec) / 1e6 if ours and self.address else 0.0  # seconds; 0: none
@@ -80,7 +81,8 @@ class Notifier:
         self.send("READY=1")
 
     def stopping(self) -> None:
-        """It drains, and will end."""
+        """It drains, and will end: the last word about its state."""
+        self.ended = True
         self.send("STOPPING=1")
 
     @contextmanager
@@ -91,7 +93,8 @@ class Notifier:
         try:
             yield
         finally:
-            self.send("READY=1")
+            if not self.ended:
+                self.send("READY=1")
 
     async def keep_alive(self) -> None:
         """Say so twice in the watchdog's time, from the loop: one that hangs does not."""

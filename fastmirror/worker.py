@@ -1,14 +1,18 @@
 """One process that serves: its event loop, listeners, rules and drain.
 
-Invariants: what is in flight when a drain begins is finished or, when its time is up, cut; the
-worker obeys whoever holds it (the server in its own process, or the far end of a socket) and
-reads no signals.
+Invariants: what is in flight when a drain begins is finished or, when its time is up, cut; rules
+are prepared beside the serving, and hold from one turn of the loop to the next; the worker obeys
+whoever holds it (the server in its own process, or the far end of a socket) and reads no signals.
 """
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from fastmirror._counters import keep_memory
@@ -17,13 +21,33 @@ from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog, LogWriter
 from fastmirror.proxy.downstream import Downstream
 from fastmirror.rules.model import Rules
-from fastmirror.runtime import Runtime
+from fastmirror.rules.table import RouteTable
+from fastmirror.runtime import Prepared, Runtime
 from fastmirror.timers import Wheel
 
 BACKLOG = 4096
 KEPT = 32 << 20  # bytes of freed memory
 LAST_WORD = 0.25  # seconds that a drain leaves to requests that are on their way
 RESOLVE_TIME = 2.0  # seconds that new rules wait for their names' first answers
+SWITCH = 0.0001  # seconds until a thread gives way to the loop
+TURN = 0.001  # seconds of the loop's time that preparing rules takes at once
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """While thousands of rules are made, beside the serving: no search for garbage, which would
+    look at all of them again and again (nor ever after: none of it is garbage in cycles), and
+    threads give the loop its turn at once.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH)
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+        sys.setswitchinterval(interval)
 
 
 class Worker:
@@ -38,6 +62,7 @@ class Worker:
         self.servers: list[asyncio.Server] = []
         self.log: LogWriter | None = None
         self.drained = False
+        self.prepared: Prepared | None = None
 
     def open_log(self) -> None:
         """Raises OSError."""
@@ -51,10 +76,36 @@ class Worker:
                 self.options.x_forwarded_for,
             )
 
-    async def apply(self, rules: Rules) -> None:
-        """Put rules in force."""
-        self.runtime.apply(rules)
-        await self.runtime.resolved(RESOLVE_TIME)
+    async def prepare(self, rules: Rules) -> None:
+        """Make rules ready to be put in force, in short turns, and resolve their names; what is in
+        force is untouched, also when this raises.
+        """
+        self.discard()
+        # Building the table asks for no turns: a thread gives them.
+        table = await self.loop.run_in_executor(None, RouteTable, rules)
+        prepared = self.prepared = self.runtime.begin(rules, table)
+        try:
+            turn = self.loop.time()
+            for _ in self.runtime.steps(rules, prepared):
+                if self.loop.time() - turn > TURN:
+                    await asyncio.sleep(0)
+                    turn = self.loop.time()
+            await self.runtime.resolved(RESOLVE_TIME)
+        except BaseException:
+            self.discard()
+            raise
+
+    def commit(self) -> None:
+        """Put in force what was prepared."""
+        assert self.prepared is not None
+        self.runtime.commit(self.prepared)
+        self.prepared = None
+
+    def discard(self) -> None:
+        """Forget what was prepared."""
+        if self.prepared is not None:
+            self.runtime.discard(self.prepared)
+            self.prepared = None
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         """Serve on sockets that are bound."""

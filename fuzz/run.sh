@@ -69,7 +69,7 @@ if [ $# -ge 2 ] && [ -f "$2" ]; then
     exit
 fi
 targets=("$@")
-[ $# -gt 0 ] || targets=(chunks heads connection connection) # the largest, and the slowest, twice
+[ $# -gt 0 ] || targets=(chunks heads regex connection connection) # the largest, and the slowest, twice
 each=$((seconds / ${#targets[@]}))
 status=0
 for name in "${targets[@]}"; do

@@ -148,8 +148,8 @@ def test_a_list_as_kubectl_writes_it():
     )
     text = f"apiVersion: v1\nkind: List\nmetadata: {{resourceVersion: ''}}\nitems:\n{items}"
     assert len(compiled(text)[0]["routes"]) == 1
-    (problem,) = refused(text + "      retries: {}\n")
-    assert problem.startswith("f0.yaml:16: VirtualService/web: items[1].spec.http[0].retries: ")
+    (problem,) = refused(text + "      nonsense: {}\n")
+    assert problem.startswith("f0.yaml:16: VirtualService/web: items[1].spec.http[0].nonsense: ")
 
 
 def test_directories_and_standard_input(tmp_path, monkeypatch):

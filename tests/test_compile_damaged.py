@@ -23,9 +23,37 @@ NASTY = st.one_of(
     st.builds(lambda: [[]]),
     st.builds(lambda: {"": {}}),
 )
+POLICY = """\
+  trafficPolicy:
+    loadBalancer:
+      consistentHash: {httpCookie: {name: a, path: /, ttl: 1s}, maglev: {tableSize: 7}}
+    connectionPool: {tcp: {maxConnections: 1, connectTimeout: 1s, idleTimeout: 1s, tcpKeepalive:
+      {time: 1s, probes: 1}}, http: {http2MaxRequests: 1, maxRetries: 1, h2UpgradePolicy: DEFAULT}}
+    outlierDetection: {consecutive5xxErrors: 1, interval: 1s, maxEjectionPercent: 1}
+    portLevelSettings: [{port: {number: 80}, loadBalancer: {simple: RANDOM}}]
+    tls: {mode: DISABLE}
+  subsets: [{name: v1, labels: {a: b}, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}]
+"""
+ROOT = """\
+  - delegate: {name: leaf, namespace: default}
+    match: [{uri: {prefix: /a}, headers: {b: {prefix: c}}, port: 80, withoutHeaders: {d: {}}}]
+    retries: {attempts: 1, perTryTimeout: 1s, retryOn: '5xx,503', backoff: 1s}
+    mirror: {host: web, subset: v1}
+    timeout: 1s
+"""
+LEAF = (
+    VS.replace("name: web", "name: leaf").replace("  hosts: [web]\n", "")
+    + ROUTE
+    + """\
+    match: [{uri: {exact: /a/b}, sourceLabels: {app: a}}, {gateways: [mesh], sourceNamespace: a}]
+    mirrors: [{destination: {host: web, subset: v1}}]
+"""
+)
 SEEDS = [
-    WEB, SLICE, ENTRY + "  resolution: DNS\n", WORKLOAD, GRANT,
-    RULE + "  subsets: [{name: v1, labels: {a: b}}]\n",
+    WEB, LEAF, SLICE, ENTRY + "  resolution: DNS\n", WORKLOAD, GRANT,
+    RULE + "  workloadSelector: {matchLabels: {app: a}}\n" + POLICY,
+    RULE.replace("name: web", "name: more") + "  subsets: [{name: v2, labels: {a: b}}]\n",
+    VS.replace("name: web", "name: root").replace("hosts:", "gateways: [mesh]\n  hosts:") + ROOT,
     VS + ROUTE + "    match: [{uri: {prefix: /}, headers: {a: {exact: b}}}]\n"
     "    mirror: {host: web, subset: v1, port: {number: 80}}\n    mirrorPercentage: {value: 1.0}\n",
     HR + BACKEND + "    matches: [{path: {value: /}, headers: [{name: a, value: b}]}]\n"
@@ -49,6 +77,9 @@ SEEDS = [
     "  - filters: [{type: RequestRedirect, requestRedirect: {scheme: https, port: 1, hostname: a, "
     "statusCode: 301, path: {type: ReplaceFullPath, replaceFullPath: /a}}}]\n",
 ]  # fmt: skip
+
+# What is said of the whole.
+OF_NO_PLACE = ("--gateway", "web is in several namespaces", "web.", "api.example", "b.example")
 
 
 def places(data, path=()):
@@ -77,11 +108,15 @@ def test_a_damaged_manifest_is_rules_or_a_manifest_error(data):
     text = yaml.safe_dump_all(documents)
     try:
         rules, warnings = compiled(
-            text, lenient=data.draw(st.booleans()), dns=data.draw(st.booleans())
+            text,
+            lenient=data.draw(st.booleans()),
+            dns=data.draw(st.booleans()),
+            workload_labels=data.draw(st.sampled_from([None, "app=a"])),
+            gateways=data.draw(st.sampled_from([[], ["mesh"]])),
         )
     except ManifestError as error:
         rules, lines = {"version": 1}, error.problems
     else:
-        lines = [warning for warning in warnings if warning.startswith("f0")]
+        lines = [warning for warning in warnings if not warning.startswith(OF_NO_PLACE)]
     assert rules["version"] == 1
     assert all(line.startswith("f0.yaml:") and "\n" not in line for line in lines), lines

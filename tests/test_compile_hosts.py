@@ -189,16 +189,12 @@ HOST_MISTAKES = [
     (RULE + "  trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}\n",
      "f0.yaml:6: DestinationRule/web: spec.trafficPolicy.loadBalancer.simple: "
      "load balancer PASSTHROUGH is not supported"),
-    (RULE + "  trafficPolicy: {connectionPool: {}}\n",
-     "f0.yaml:6: DestinationRule/web: spec.trafficPolicy.connectionPool: "),
     (RULE + "  subsets: [{labels: {a: b}}]\n",
      "f0.yaml:6: DestinationRule/web: spec.subsets[0].name: is required"),
     (RULE + "  subsets: [{name: a}, {name: a}]\n",
      "f0.yaml:6: DestinationRule/web: spec.subsets[1].name: subset a is given twice"),
     (RULE + "  subsets: [{name: a, labels: {b: 1}}]\n",
      "f0.yaml:6: DestinationRule/web: spec.subsets[0].labels.b: expected a string, not 1"),
-    (RULE + "  subsets: [{name: a, trafficPolicy: {}}]\n",
-     "f0.yaml:6: DestinationRule/web: spec.subsets[0].trafficPolicy: "),
     (RULE.replace("host: web", "host: [web]"), "f0.yaml:5: DestinationRule/web: spec.host: "),
     (ENTRY, "f0.yaml:4: ServiceEntry/api: spec.resolution: is required: expected STATIC"),
     (ENTRY + "  resolution: NONE\n", "f0.yaml:8: ServiceEntry/api: spec.resolution: expected"),
@@ -220,8 +216,3 @@ HOST_MISTAKES = [
 def test_mistakes_of_hosts(text, start):
     (problem,) = refused(text)
     assert problem.startswith(start), problem
-
-
-def test_a_second_destination_rule_for_a_host_is_refused():
-    (problem,) = refused(RULE, RULE.replace("name: web", "name: other"))
-    assert problem.startswith("f1.yaml:5: DestinationRule/other: spec.host: ")

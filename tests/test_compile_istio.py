@@ -70,10 +70,10 @@ def test_a_mirror_without_destination_is_refused(field, path):
 @pytest.mark.parametrize(
     ("field", "path"),
     [
-        ("mirror: {host: web}\n    mirrorPercentage: {value: 0}", "9: {}.mirrorPercentage: 0"),
-        ("mirror: {host: web}\n    mirrorPercentage: {}", "9: {}.mirrorPercentage: 0"),
-        ("mirror: {host: web}\n    mirrorPercent: 0", "9: {}.mirrorPercent: 0"),
-        ("mirrors: [{destination: {host: web}, percentage: {value: 0}}]",
+        ("mirror: {host: s}\n    mirrorPercentage: {value: 0}", "9: {}.mirrorPercentage: 0"),
+        ("mirror: {host: s}\n    mirrorPercentage: {}", "9: {}.mirrorPercentage: 0"),
+        ("mirror: {host: s}\n    mirrorPercent: 0", "9: {}.mirrorPercent: 0"),
+        ("mirrors: [{destination: {host: s}, percentage: {value: 0}}]",
          "8: {}.mirrors[0].percentage: 0"),
         ("mirrorPercentage: {value: 5}", "8: {}.mirrorPercentage: has no effect"),
         ("mirror: {host: nowhere}", "8: {}.mirror: nothing defines nowhere"),
@@ -83,7 +83,8 @@ def test_a_mirror_without_destination_is_refused(field, path):
     ],
 )  # fmt: skip
 def test_what_istio_accepts_in_silence_is_warned_of(field, path):
-    _, (warning,) = compiled(WEB, VS + ROUTE + f"    {field}\n")
+    other = WEB.replace("name: web", "name: s")
+    _, (warning,) = compiled(WEB, VS + ROUTE + f"    {field}\n", other)
     line, _, rest = path.partition(": {}")
     assert warning.startswith(f"f1.yaml:{line}: VirtualService/web: spec.http[0]{rest}"), warning
 
@@ -121,7 +122,10 @@ MATCHES = [
     ("{headers: {x-a: {exact: b}}}", {"headers": {"x-a": {"exact": "b"}}}),
     ("{headers: {x-a: {prefix: b}}}", {"headers": {"x-a": {"prefix": "b"}}}),
     ("{headers: {x-a: {}}}", {"headers": {"x-a": {"present": True}}}),
-    ("{withoutHeaders: {x-a: {}}}", {"headers": {"x-a": {"present": False}}}),
+    ("{withoutHeaders: {x-a: {}}}", {"without_headers": {"x-a": {"present": True}}}),
+    ("{withoutHeaders: {x-a: {prefix: b}}}", {"without_headers": {"x-a": {"prefix": "b"}}}),
+    ("{headers: {x-a: {regex: '*'}}}", {"headers": {"x-a": {"present": True}}}),
+    ("{port: 8080, statPrefix: x}", {"port": 8080}),
     ("{queryParams: {q: {exact: ''}}}", {"query": {"q": {"exact": ""}}}),
 ]
 
@@ -180,15 +184,17 @@ def test_several_virtual_services_are_ordered_by_how_specific_their_hosts_are():
 
 
 def test_two_virtual_services_for_one_host_are_warned_of():
-    _, (warning,) = compiled(WEB, vs("one", "[web]", "web"), vs("two", "[web.default]", "web"))
-    assert warning.startswith("f2.yaml:5: VirtualService/two: spec.hosts[0]: ")
-    assert "one" in warning
+    _, warnings = compiled(WEB, vs("one", "[web]", "web"), vs("two", "[web.default]", "web"))
+    assert [warning.rpartition(": ")[0] for warning in warnings] == [
+        "f2.yaml:5: VirtualService/two: spec.hosts[0]",
+        "f2.yaml:7: VirtualService/two: spec.http[0]: never runs",
+    ]
+    assert "one" in warnings[0]
 
 
 UNSUPPORTED = [
-    "delegate: {name: x}",
-    "retries: {attempts: 3}",
     "nonsense: 1",
+    "grpc: {}",
 ]
 
 
@@ -240,7 +246,7 @@ VS_MISTAKES = [
      8, "http[0].match[0].headers.a.exact", "string"),
     (ROUTE + "    match: [{method: {exact: 'G T'}}]\n",
      8, "http[0].match[0].method.exact", "method"),
-    (ROUTE + "    match: [{port: 80}]\n", 8, "http[0].match[0].port", "not supported"),
+    (ROUTE + "    match: [{port: 0}]\n", 8, "http[0].match[0].port", "from 1 to 65535"),
     (ROUTE + "    timeout: 5\n", 8, "http[0].timeout", "duration"),
     (ROUTE + "    timeout: soon\n", 8, "http[0].timeout", "duration"),
     (ROUTE + "    name: [x]\n" + ROUTE, 8, "http[0].name", "name"),
@@ -262,7 +268,7 @@ def test_hosts_that_are_none(host):
 
 def test_every_mistake_of_every_file_is_reported():
     problems = refused(
-        VS + ROUTE + "    tcp: {}\n    retries: {}\n",
+        VS + ROUTE + "    tcp: {}\n    nonsense: {}\n",
         "kind: Nonsense\napiVersion: v1\nmetadata: {name: x}\n",
         "a: [",
         HR + "  - backendRefs: [{name: a, port: 0}]\n",

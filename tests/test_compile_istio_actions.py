@@ -236,8 +236,9 @@ ROUTE_MISTAKES = [
     ("match: [{authority: {exact: a}, headers: {Host: {}}}]", "match[0].authority", "as well"),
     ("match: [{scheme: {regex: '('}}]", "match[0].scheme.regex", "regular"),
     ("match: [{ignoreUriCase: 1}]", "match[0].ignoreUriCase", "true or false"),
-    ("match: [{port: 80}]", "match[0].port", "not supported"),
-    ("match: [{gateways: [a]}]", "match[0].gateways", "not supported"),
+    ("match: [{port: '80'}]", "match[0].port", "from 1 to 65535"),
+    ("match: [{sourceNamespace: A B}]", "match[0].sourceNamespace", "DNS label"),
+    ("match: [{sourceLabels: [a]}]", "match[0].sourceLabels", "mapping"),
 ]  # fmt: skip
 
 

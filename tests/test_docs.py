@@ -272,7 +272,7 @@ def test_the_example_recomputes_what_the_proxy_decides() -> None:
 
 def test_flags_in_the_documents_exist(capsys: pytest.CaptureFixture[str]) -> None:
     known = {"--help", "--version"}
-    commands = "run compile check show explain iptables inject healthcheck drain demo"
+    commands = "run compile check show schema explain iptables inject healthcheck drain demo"
     for command in commands.split():
         assert main([command, "--help"]) == 0
         known |= set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from fastmirror._head import Fields
@@ -18,6 +20,8 @@ from fastmirror.rules.request import Request
 from fastmirror.rules.table import RouteTable
 
 from .conftest import fields
+
+COUNTS = [10, 1_000, 100_000]
 
 
 def rules(count: int) -> Rules:
@@ -39,7 +43,7 @@ def asked(host: str, target: str = "/api/users?page=2", found: Fields | None = N
     return Request(b"GET", target.encode(), host.encode(), found or Fields(), b"10.0.0.1")
 
 
-@pytest.fixture(scope="module", params=[10, 1_000, 100_000])
+@pytest.fixture(scope="module", params=COUNTS)
 def table(request) -> RouteTable:
     return RouteTable(rules(request.param))
 
@@ -51,6 +55,54 @@ def table(request) -> RouteTable:
 )
 def test_find(timed, table, host, route):
     assert timed(table.find, asked(host)).name == route
+
+
+# What the routes of one host differ in, and requests for the last of them and for none.
+MATCHES: dict[str, Callable[[int], Match]] = {
+    "exact": lambda at: Match(path=PathMatch(exact=f"/api/v1/resource-{at}")),
+    "prefix": lambda at: Match(path=PathMatch(prefix=f"/api/v1/resource-{at}/")),
+    "elements": lambda at: Match(path=PathMatch(path_separated_prefix=f"/api/v1/resource-{at}")),
+    "regex": lambda at: Match(path=PathMatch(regex=f"/api/v1/resource-{at}/[0-9]+")),
+    "header": lambda at: Match(headers={"x-tenant": HeaderMatch(exact=f"tenant-{at}")}),
+}
+TARGETS = {
+    "exact": "/api/v1/resource-{}?page=2",
+    "prefix": "/api/v1/resource-{}/7?page=2",
+    "elements": "/api/v1/resource-{}/7?page=2",
+    "regex": "/api/v1/resource-{}/7?page=2",
+    "header": "/api/v1/resource/7?page=2",
+}
+
+
+def of_one_host(kind: str, count: int) -> RouteTable:
+    """So many routes for one host, and a last one that takes what they do not."""
+    to = [Destination("backend")]
+    routes = [
+        Route(name=f"r{at}", to=to, hosts=["app"], match=[MATCHES[kind](at)]) for at in range(count)
+    ]
+    return RouteTable(
+        Rules(version=1, services=[Service("backend")], routes=[*routes, Route("all", to)])
+    )
+
+
+def asked_of_one_host(kind: str, number: int | str) -> Request:
+    found = fields(10)
+    found.add(b"X-Tenant", f"tenant-{number}".encode())
+    return asked("app", TARGETS[kind].format(number), found)
+
+
+@pytest.fixture(scope="module", params=[(k, c) for k in MATCHES for c in COUNTS], ids=str)
+def one_host(request) -> tuple[str, int, RouteTable]:
+    kind, count = request.param
+    return kind, count, of_one_host(kind, count)
+
+
+@pytest.mark.parametrize("which", ["last", "none"])
+def test_find_among_routes_of_one_host(timed, one_host, which):
+    kind, count, table = one_host
+    number = count - 1 if which == "last" else "x"
+    found = timed(table.find, asked_of_one_host(kind, number))
+    assert found.name == (f"r{number}" if which == "last" else "all")
 
 
 @pytest.mark.parametrize("conditions", [1, 5])

@@ -5,6 +5,7 @@ changed in every worker when its answer is sent.
 from __future__ import annotations
 
 import http
+import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -43,8 +44,8 @@ async def _readyz(server: Server) -> Answer:
         return Answer(503, "draining\n")
     if not server.ready:
         return Answer(503, "starting\n")
-    if server.rules_error is not None:
-        return Answer(200, f"ready, with the rules before: {server.rules_error}\n")
+    if server.reloader.problem is not None:
+        return Answer(200, f"ready, with the rules before; {server.reloader.problem}\n")
     return Answer(200, "ready\n")
 
 
@@ -53,13 +54,13 @@ async def _metrics(server: Server) -> Answer:
 
 
 async def _rules(server: Server) -> Answer:
-    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(server.rules_since))
-    return Answer(
-        200,
-        encode_rules(server.rules, ".json").decode(),
-        "application/json",
-        (("x-fastmirror-rules-since", since),),
-    )
+    reloader = server.reloader
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(reloader.since))
+    headers = [("x-fastmirror-rules-since", since)]
+    if reloader.problem is not None:  # as JSON, which is ASCII without line ends
+        headers.append(("x-fastmirror-rules-problem", json.dumps(reloader.problem)))
+    text = encode_rules(reloader.rules, ".json").decode()
+    return Answer(200, text, "application/json", tuple(headers))
 
 
 async def _mirror_off(server: Server) -> Answer:
@@ -73,8 +74,8 @@ async def _mirror_on(server: Server) -> Answer:
 
 
 async def _reload(server: Server) -> Answer:
-    error = await server.reload()
-    return Answer(200, "reloaded\n") if error is None else Answer(400, f"{error}\n")
+    outcome = await server.reload()
+    return Answer(outcome.status, f"{outcome.text}\n")
 
 
 async def _drain(server: Server) -> Answer:

@@ -99,7 +99,8 @@ class Proxy:
 
     def _reloads(self) -> int:
         samples = parse(self._get("/metrics")[1])
-        return total(samples, "fastmirror_rules_reloads_total", result="success")
+        name = "fastmirror_rules_reloads_total"
+        return sum(total(samples, name, result=each) for each in ("success", "unchanged"))
 
     def _ready(self) -> bool:
         try:

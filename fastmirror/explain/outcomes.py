@@ -100,6 +100,7 @@ class _Way:
             target=shown(request.target if request is not None else target),
             path=shown(request.path) if request is not None else "",
             host=shown(request.host) if request is not None else "",
+            port=request.port if request is not None else 80,
             authority=shown(exchange.host),
             source=self.source,
             request_id=_text(exchange.fields.request_id),
@@ -137,7 +138,10 @@ class _Way:
     ) -> tuple[Outcome, bool]:
         """The outcome of one destination, and whether it came to choosing one."""
         plain = self._play(self._certain(route, to, fault, []), _NO_ID)
-        samples = [sample(route, spec, plain) for spec in route.mirrors]
+        mirrors = route.mirrors
+        if to is not None and plain.exchange.target is not None:
+            mirrors = [*mirrors, *to.mirrors]
+        samples = [sample(route, spec, plain) for spec in mirrors]
         played = plain
         if plain.exchange.head is not None or samples:
             certain = [each.certain() for each in samples]
@@ -156,9 +160,8 @@ class _Way:
             own = [each for each in services if default_route_name(each.name) == route.name]
             return Rules(version=1, services=own)
         used = {each.service for each in (*([to] if to is not None else ()), *mirrors)}
-        certain = msgspec.structs.replace(
-            route, to=[to] if to is not None else [], fault=fault, mirrors=mirrors
-        )
+        only = [msgspec.structs.replace(to, mirrors=[])] if to is not None else []
+        certain = msgspec.structs.replace(route, to=only, fault=fault, mirrors=mirrors)
         kept = [each for each in services if each.name in used]
         return Rules(version=1, services=kept, routes=[certain])
 

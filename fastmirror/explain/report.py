@@ -16,6 +16,7 @@ class Asked(Struct, frozen=True):
     target: str
     path: str
     host: str  # as routes are compared with it
+    port: int  # the same
     authority: str  # as the client said it
     source: str
     request_id: str | None
@@ -25,7 +26,7 @@ class Failed(Struct, frozen=True):
     """A condition that does not hold. ``block``: which of the route's ``match``."""
 
     block: int
-    field: str  # "path", "method", "headers.NAME", "query.NAME"
+    field: str  # "path", "method", "port", "headers.NAME", "without_headers.NAME", "query.NAME"
     wanted: str
     found: str | None
 

@@ -42,7 +42,7 @@ def _request(report: Report) -> Iterator[Line]:
     if report.by == "proxy":
         return
     known = f"x-request-id {asked.request_id}" if asked.request_id else "no x-request-id"
-    yield "", _cut(f"compared as host {asked.host}, path {asked.path}")
+    yield "", _cut(f"compared as host {asked.host}, port {asked.port}, path {asked.path}")
     yield "", _cut(f"from {asked.source}, with {known}")
 
 

@@ -12,9 +12,10 @@ from fastmirror.rules.conditions import (
     header_value,
     query_value,
 )
+from fastmirror.rules.entry import RouteEntry
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, Rules, StringMatch
 from fastmirror.rules.request import Request
-from fastmirror.rules.table import RouteEntry, RouteTable
+from fastmirror.rules.table import RouteTable
 
 
 def considered(rules: Rules, table: RouteTable, request: Request) -> list[Considered]:
@@ -50,10 +51,20 @@ def _block(entry: RouteEntry, request: Request) -> int | None:
 def _failed(entry: RouteEntry, specs: list[Match], request: Request) -> list[Failed]:
     found = []
     for number, (block, spec) in enumerate(zip(entry.all_blocks, specs, strict=True)):
+        if block.port not in (0, request.port):
+            found.append(Failed(number, "port", str(block.port), str(request.port)))
         for field, condition, wanted, value in _conditions(block, spec, request):
             if not condition_holds(condition, value):
-                shown_value = None if value is None else shown(value) + _too_long(condition, value)
+                shown_value = None if value is None else shown(value)
                 found.append(Failed(number, field, wanted, shown_value))
+        for (key, condition), (name, header) in zip(
+            block.without, spec.without_headers.items(), strict=True
+        ):
+            value = header_value(request, key)
+            if condition_holds(condition, value):
+                shown_value = None if value is None else shown(value)
+                wanted = _wanted_not(header)
+                found.append(Failed(number, f"without_headers.{name}", wanted, shown_value))
     return found
 
 
@@ -86,8 +97,7 @@ def _wanted(match: StringMatch) -> str:
     return "that it is absent" if absent else "that it is present"
 
 
-def _too_long(condition: Condition, value: bytes) -> str:
-    pattern = condition.pattern
-    if pattern is None or len(value) <= pattern.longest:
-        return ""
-    return f" (longer than the {pattern.longest} bytes that this pattern may be tried on)"
+def _wanted_not(header: HeaderMatch) -> str:
+    if header.present is not None:
+        return f"that it is {'absent' if header.present else 'present'}"
+    return f"anything but {_wanted(header)}"

@@ -7,6 +7,8 @@ from __future__ import annotations
 import ipaddress
 import re
 
+HTTP_PORT = 80
+
 # RFC 3986 section 3.2.2, without user information; an IP literal in brackets.
 _HOST = re.compile(rb"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~!$&'()*+,;=%-]+)(?::(\d{0,5}))?")
 _DOTS = re.compile(rb"(?i)/(?:\.|%2e){1,2}(?:/|$)")
@@ -81,7 +83,16 @@ def resolve_dots(target: bytes) -> bytes:
 
 
 def normal_host(host: bytes) -> bytes:
-    """Host as routes are compared with it: lower case, no port, no trailing dot.
+    """The name of ``host_and_port``.
+
+    Raises ValueError.
+    """
+    return host_and_port(host)[0]
+
+
+def host_and_port(host: bytes) -> tuple[bytes, int]:
+    """Host as routes are compared with it: its name in lower case, without a trailing dot, and its
+    port; 80 where it has none (RFC 9110 section 4.2.1).
 
     Raises ValueError where it is no ``uri-host [":" port]`` (section 3.2; user information,
     spaces and the like are an error).
@@ -92,7 +103,9 @@ def normal_host(host: bytes) -> bytes:
     name = match[1].lower()
     if name.startswith(b"["):
         _check_ipv6(name[1:-1])
-    return name[:-1] if name.endswith(b".") and len(name) > 1 else name
+    if name.endswith(b".") and len(name) > 1:
+        name = name[:-1]
+    return name, int(match[2]) if match[2] else HTTP_PORT
 
 
 def _check_ipv6(literal: bytes) -> None:

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 
 from fastmirror.manifests.addresses import Mapping, canonical, forms, split_service_host
 from fastmirror.manifests.fields import Field, Report
-from fastmirror.manifests.hosts import DEFAULT_PORT, Host, Policy, Port, find_endpoints
-from fastmirror.rules.model import Endpoint, Service
+from fastmirror.manifests.hosts import DEFAULT_PORT, Host, Port, find_endpoints
+from fastmirror.manifests.traffic import DEFAULT_BALANCE, Policy
+from fastmirror.rules.model import ConnectionPool, Endpoint, Service
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Catalog:
     used: dict[str, dict[int, set[str]]] = field(default_factory=dict)
     _endpoints: dict[tuple[str, Port], list[Endpoint]] = field(default_factory=dict)
     _namespaces: dict[str, set[str]] = field(default_factory=dict)  # by a service's short name
+    _places: dict[str, Field] = field(default_factory=dict)  # where a host is defined
     _warned: set[tuple[object, ...]] = field(default_factory=set)
 
     # -- what is known
@@ -52,6 +54,7 @@ class Catalog:
             where.problem(f"{host.name} is already defined by another manifest")
         self.hosts[host.name] = host
         self._defined.add(host.name)
+        self._places[host.name] = where
         self._note(host.name)
 
     def imply(self, host: str) -> Host:
@@ -176,12 +179,13 @@ class Catalog:
         if first and host.name not in self.claimed:
             if len(host.ports) > 1:
                 self._say(
-                    f"{host.name} has several ports: without a route, {first.number} is taken"
+                    f"{host.name} has several ports: without a route, {first.number} is taken",
+                    host.name,
                 )
             if first.number not in numbers and self.endpoints(host, first):
                 numbers.insert(0, first.number)
             elif not numbers:
-                self._say(f"{host.name} has no address, and is left out")
+                self._say(f"{host.name} has no address, and is left out", host.name)
         for number in numbers:
             port, policy = host.find_port(number), self.policy(host.name)
             # A label that no endpoint has stands for a subset that nothing defines.
@@ -189,12 +193,18 @@ class Catalog:
                 name: {"undefined-subset": name}
                 for name in sorted(self.used.get(host.name, {}).get(number, ()))
             }
+            traffic = policy.traffic.at(number)
+            pool = traffic.pool or ConnectionPool()
             yield Service(
                 name=host.service_name(number),
                 hosts=self.forms(host.name) if first and first.number == number else [],
-                balance=policy.balance or "round_robin",
+                balance=traffic.balance or DEFAULT_BALANCE,
                 endpoints=self.endpoints(host, port) if port else [],
                 subsets=policy.subsets | undefined,
+                outlier_detection=traffic.outliers,
+                subset_policies=policy.subset_policies(number),
+                # An encoder leaves out a struct only where nobody has given it.
+                **({} if pool == ConnectionPool() else {"connection_pool": pool}),
             )
 
     def _check_mappings(self) -> None:
@@ -211,5 +221,9 @@ class Catalog:
                     "so that its addresses have no label"
                 )
 
-    def _say(self, what: str) -> None:
-        self.report.warnings.append(what)
+    def _say(self, what: str, host: str = "") -> None:
+        """``host``: at the place where that is defined, if it is."""
+        if host in self._places:
+            self._places[host].warn(what)
+        else:
+            self.report.warnings.append(what)

@@ -18,12 +18,10 @@ from fastmirror.manifests.drafts import Actions, Draft, fewest, given, specifici
 from fastmirror.manifests.fields import Report
 from fastmirror.manifests.gateway import read_http_routes
 from fastmirror.manifests.istio import read_virtual_services
-from fastmirror.manifests.istio_hosts import (
-    read_destination_rules,
-    read_service_entries,
-    read_workload_entries,
-)
+from fastmirror.manifests.istio_destinations import read_destination_rules
+from fastmirror.manifests.istio_hosts import read_service_entries, read_workload_entries
 from fastmirror.manifests.kubernetes import read_kubernetes
+from fastmirror.manifests.selection import Selection, parse_selection
 from fastmirror.manifests.source import ManifestError, Resource, read_resources
 from fastmirror.rules.load import RulesError, decode_rules, encode_rules
 from fastmirror.rules.model import HostPolicy, Match, Route, Rules
@@ -38,40 +36,46 @@ def compile_manifests(
     dns: bool = True,
     lenient: bool = False,
     shadow_host: str = DEFAULT_SHADOW_HOST,
+    workload_labels: str | None = None,
+    workload_namespace: str | None = None,
+    gateways: Sequence[str] = (),
 ) -> tuple[Rules, list[str]]:
     """The rules of manifests, and warnings. ``shadow_host`` is a suffix for the copies' Host, or
-    ``keep``.
+    ``keep``; the last three, as given to the command, say for which proxy it is compiled.
 
     Raises ManifestError.
     """
     report = Report(lenient)
     catalog = Catalog(report, parse_maps(maps, report), dns)
+    selection = parse_selection(workload_labels, workload_namespace, gateways, report)
     resources = read_resources(paths, report)
-    _read_hosts(resources, catalog)
+    _read_hosts(resources, catalog, selection)
     drafts = [
-        *read_virtual_services(resources, catalog),
+        *read_virtual_services(resources, catalog, selection),
         *read_http_routes(resources, catalog),
     ]
     if shadow_host != "keep" and not is_host(f"a{shadow_host}"):
         report.problems.append(f"--shadow-host {shadow_host}: expected keep or a host's suffix")
     if report.problems:
-        raise ManifestError(report.problems)
+        raise ManifestError(list(dict.fromkeys(report.problems)))
     services = catalog.services()
     routes = _routes(drafts, catalog)
     if shadow_host != DEFAULT_SHADOW_HOST:
         routes = _with_shadow_host(routes, shadow_host)
     rules = Rules(version=1, services=services, routes=routes)
     try:
-        return decode_rules(encode_rules(rules), "compiled rules"), report.warnings
+        # What several rules of delegates have of one root is said once.
+        warnings = list(dict.fromkeys(report.warnings))
+        return decode_rules(encode_rules(rules), "compiled rules"), warnings
     except RulesError as error:
         raise ManifestError(str(error).splitlines()) from None
 
 
-def _read_hosts(resources: Sequence[Resource], catalog: Catalog) -> None:
+def _read_hosts(resources: Sequence[Resource], catalog: Catalog, selection: Selection) -> None:
     workloads = read_workload_entries(resources)
     read_service_entries(resources, catalog, workloads)
     read_kubernetes(resources, catalog, workloads)
-    read_destination_rules(resources, catalog)
+    read_destination_rules(resources, catalog, selection)
 
 
 def _routes(drafts: Sequence[Draft], catalog: Catalog) -> list[Route]:
@@ -103,7 +107,12 @@ def _routes(drafts: Sequence[Draft], catalog: Catalog) -> list[Route]:
                 mirrors=actions.mirrors,
                 timeout=actions.timeout,
                 cors=actions.cors,
-                **given(rewrite=actions.rewrite, headers=actions.headers, fault=actions.fault),
+                **given(
+                    rewrite=actions.rewrite,
+                    headers=actions.headers,
+                    fault=actions.fault,
+                    retries=actions.retries,
+                ),
             )
         )
     return routes

@@ -26,6 +26,7 @@ from fastmirror.rules.model import (
     Match,
     Mirror,
     Redirect,
+    Retries,
     Rewrite,
 )
 from fastmirror.rules.regex import compile_regex
@@ -49,6 +50,7 @@ class Actions:
     headers: Headers = field(default_factory=Headers)
     fault: Fault = field(default_factory=Fault)
     cors: Cors | None = None
+    retries: Retries = field(default_factory=Retries)
 
     @property
     def by_prefix(self) -> bool:
@@ -136,6 +138,8 @@ def covers(wide: Match, narrow: Match) -> bool:
     return (
         _path_covers(wide, narrow)
         and wide.method in (None, narrow.method)
+        and wide.port in (None, narrow.port)
+        and wide.without_headers.items() <= narrow.without_headers.items()
         and wide.headers.items() <= narrow.headers.items()
         and wide.query.items() <= narrow.query.items()
     )

@@ -39,6 +39,7 @@ class Origin:
     document: Document
     label: str  # KIND/NAME, or KIND/NAMESPACE/NAME
     root: Path = ()  # where in its document the resource begins: a List holds several
+    namespace: str = "default"  # names in it are of this namespace, if they do not say otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,16 +160,21 @@ class Field:
             self.expected("true or false")
         return default
 
-    def seconds(self) -> float | None:
-        """A duration such as 10s, 1.5s, 250ms or 1h30m; absent or zero: None."""
+    def seconds(self, *, least: float = 0.0, zero: float | None = None) -> float | None:
+        """A duration such as 10s, 1.5s, 250ms or 1h30m, not under ``least``; absent: None; 0:
+        what ``zero`` says.
+        """
         if not self.given:
             return None
         try:
             if isinstance(self.value, str) and self.value[-1:].isalpha():
-                return seconds(self.value) or None
+                value = seconds(self.value)
+                if value >= least:
+                    return value or zero
         except ValueError:
             pass
-        self.expected("a duration such as 10s or 250ms")
+        bound = f" of {least:g}s or more" if least else ""
+        self.expected(f"a duration{bound} such as 10s or 250ms")
         return None
 
     def labels(self) -> dict[str, str]:

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fastmirror.manifests.addresses import Mapping, join
-from fastmirror.rules.model import Balance, Endpoint
+from fastmirror.manifests.traffic import Labels, Policy
+from fastmirror.rules.model import Endpoint
 
-Labels = dict[str, str]
 DEFAULT_PORT = 80  # of a host about which nothing is known
 
 
@@ -60,14 +60,6 @@ class Host:
         """What the rules call one of its ports."""
         first = self.find_port()
         return self.name if first and first.number == number else f"{self.name}:{number}"
-
-
-@dataclass(frozen=True, slots=True)
-class Policy:
-    """What a DestinationRule says of the hosts that it names."""
-
-    balance: Balance | None = None
-    subsets: dict[str, Labels] = field(default_factory=dict)
 
 
 def find_endpoints(

@@ -109,8 +109,8 @@ def _text(at: Field) -> str:
     return ""
 
 
-def read_rewrite(at: Field, matches: Sequence[Match]) -> Rewrite:
-    """Another Host or path; ``matches``: what its prefixes take the place of."""
+def read_rewrite(at: Field, matches: Sequence[Match] | None) -> Rewrite:
+    """Another Host or path; ``matches``: what its prefixes take the place of, if that is known."""
     at.knows("authority", "uri", "uriRegexRewrite")
     expression = at["uriRegexRewrite"].knows("match", "rewrite")
     host = read_host(at["authority"])
@@ -119,7 +119,7 @@ def read_rewrite(at: Field, matches: Sequence[Match]) -> Rewrite:
         expression.problem("uri and uriRegexRewrite cannot be used together")
     if at.given and not expression.given and not at["uri"].value and not at["authority"].value:
         at.expected("uri, authority or uriRegexRewrite")
-    if prefix is not None:
+    if prefix is not None and matches is not None:
         _warn_of_joins(at["uri"], prefix, matches)
     if not expression.given:
         return Rewrite(host=host, prefix=prefix)

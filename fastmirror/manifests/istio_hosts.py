@@ -1,7 +1,6 @@
-"""Istio's ServiceEntry, WorkloadEntry and DestinationRule: hosts, their addresses and subsets.
+"""Istio's ServiceEntry and WorkloadEntry: hosts and their addresses.
 
-Invariant: a subset is a set of labels, no more; what a DestinationRule could say beyond that and
-the balancing of a host is refused by name, not lost.
+Invariant: a host's addresses are those of its own entry and of the workloads that this selects.
 """
 
 from __future__ import annotations
@@ -10,21 +9,12 @@ from collections.abc import Sequence
 
 from fastmirror.manifests.addresses import is_host, read_address
 from fastmirror.manifests.catalog import Catalog
-from fastmirror.manifests.drafts import A_NAME, NAME
 from fastmirror.manifests.fields import Field
-from fastmirror.manifests.hosts import Host, Policy, Port, Workload
+from fastmirror.manifests.hosts import Host, Port, Workload
 from fastmirror.manifests.kubernetes import Selectable, select
 from fastmirror.manifests.source import Resource
-from fastmirror.rules.model import Balance
 
 _TOP = ("apiVersion", "kind", "metadata", "spec")
-_BALANCE: dict[str, Balance | None] = {
-    "UNSPECIFIED": None,  # ours to choose, as it is Istio's
-    "ROUND_ROBIN": "round_robin",
-    "LEAST_REQUEST": "least_request",
-    "LEAST_CONN": "least_request",  # its deprecated name
-    "RANDOM": "random",
-}
 _WORKLOAD = ("address", "labels", "ports", "weight")
 _WORKLOAD_OVER = ("locality", "network", "serviceAccount")
 
@@ -99,44 +89,3 @@ def _workload(spec: Field, labels: dict[str, str]) -> Workload:
         labels=labels | spec["labels"].labels(),
         weight=spec["weight"].integer(1, 1_000_000, default=1),
     )
-
-
-def read_destination_rules(resources: Sequence[Resource], catalog: Catalog) -> None:
-    """After every host is known: a name of two labels is a service only if one has it."""
-    owners: dict[str, str] = {}
-    for resource in resources:
-        if resource.kind != "DestinationRule":
-            continue
-        spec = resource.root.knows(*_TOP, over=("status",))["spec"].knows(
-            "host", "subsets", "trafficPolicy", over=("exportTo",)
-        )
-        at = spec["host"]
-        text = at.text()
-        if text and not is_host(text):
-            at.expected("a host name, *.suffix or *")
-        host = catalog.canonical(text, resource.namespace)
-        if host in owners:
-            at.problem(f"DestinationRule {owners[host]} is for {host} as well: merge the two")
-            continue
-        owners[host] = resource.full_name
-        catalog.policies[host] = _policy(spec)
-        if catalog.is_mapped(host):
-            catalog.imply(host)
-        elif "*" not in host and host not in catalog.hosts:
-            at.warn(f"nothing defines {host}")
-
-
-def _policy(spec: Field) -> Policy:
-    balancer = spec["trafficPolicy"].knows("loadBalancer")["loadBalancer"].knows("simple")
-    simple = balancer["simple"]
-    name = simple.text("UNSPECIFIED")
-    if name not in _BALANCE:
-        simple.unsupported(f"load balancer {name}")
-    subsets: dict[str, dict[str, str]] = {}
-    for item in spec["subsets"].items():
-        item.knows("name", "labels")
-        subset = item["name"].matching(NAME, A_NAME)
-        if subset in subsets:
-            item["name"].problem(f"subset {subset} is given twice")
-        subsets[subset] = item["labels"].labels()
-    return Policy(_BALANCE.get(name), subsets)

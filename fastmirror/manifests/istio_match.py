@@ -13,15 +13,20 @@ from typing import Any
 from fastmirror.manifests.drafts import TOKEN, regex
 from fastmirror.manifests.fields import Field
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
+from fastmirror.rules.regex import compile_regex
+
+_KINDS = ("exact", "prefix", "regex")
 
 
 def read_match(item: Field, *, by_prefix: bool) -> Match | None:
     """What is matched; None: no request, which is warned of. ``by_prefix``: what it takes of the
     path is replaced.
     """
+    # Whether its gateways, labels and namespace are the proxy's is found out elsewhere.
     item.knows(
-        "authority", "headers", "ignoreUriCase", "method", "queryParams", "scheme", "uri",
-        "withoutHeaders", over=("name",),
+        "authority", "gateways", "headers", "ignoreUriCase", "method", "port", "queryParams",
+        "scheme", "sourceLabels", "sourceNamespace", "uri", "withoutHeaders",
+        over=("name", "statPrefix"),
     )  # fmt: skip
     if not item.given:
         item.expected("a mapping")
@@ -30,28 +35,38 @@ def read_match(item: Field, *, by_prefix: bool) -> Match | None:
     match = Match(
         path=path,
         method=_method(item["method"], method) if method else None,
+        port=item["port"].integer(1, 65535) if item["port"].given else None,
         headers=_headers(item),
+        without_headers=_header_matches(item["withoutHeaders"]),
         query={
             # Present, whatever its value.
-            name: StringMatch(**(_strings(at) or {"prefix": ""}))
+            name: StringMatch(**(_values(at) or {"prefix": ""}))
             for name, at in item["queryParams"].entries().items()
         },
     )
     return match if _is_http(item["scheme"]) else None
 
 
+def _header_matches(at: Field) -> dict[str, HeaderMatch]:
+    """By name; one without a value is there, whatever its value."""
+    found = {}
+    for name, field in at.entries().items():
+        if name.startswith("@request.auth."):
+            field.unsupported("a claim of a JWT")
+            continue
+        if TOKEN.fullmatch(name) is None:
+            field.problem("expected the name of a header")
+        found[name] = HeaderMatch(**(_values(field) or {"present": True}))
+    return found
+
+
+def _values(at: Field) -> dict[str, Any]:
+    """As of ``_strings``; the regular expression ``*``, which is none, is Istio's for any value."""
+    return {} if at["regex"].value == "*" else _strings(at)
+
+
 def _headers(item: Field) -> dict[str, HeaderMatch]:
-    headers: dict[str, HeaderMatch] = {}
-    for name, at in item["withoutHeaders"].entries().items():
-        _check_header(at, name)
-        if _strings(at):
-            at.unsupported("a value in withoutHeaders")
-        headers[name] = HeaderMatch(present=False)
-    for name, at in item["headers"].entries().items():
-        _check_header(at, name)
-        if name in headers:
-            at.problem("is in withoutHeaders as well")
-        headers[name] = HeaderMatch(**(_strings(at) or {"present": True}))
+    headers = _header_matches(item["headers"])
     if host := _authority(item["authority"]):
         if any(name.lower() == "host" for name in headers):
             item["authority"].problem("the header host is matched as well")
@@ -78,25 +93,25 @@ def _is_http(at: Field) -> bool:
     never = (
         (exact is not None and exact != "http")
         or not "http".startswith(prefix or "")
-        or (pattern is not None and _compiled(pattern).fullmatch("http") is None)
+        or (pattern is not None and not _takes(pattern, b"http"))
     )
     if never:
         at.warn("never matches: requests come over http")
     return not never
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _takes(pattern: str, value: bytes) -> bool:
     try:
-        return re.compile(pattern)
-    except (re.error, RecursionError, OverflowError):
-        return re.compile("http")  # refused already
+        return compile_regex(pattern).fullmatch(value)
+    except ValueError:
+        return True  # refused already
 
 
 def _strings(at: Field) -> dict[str, Any]:
     """A StringMatch: exact, prefix or regex; none of them is for the caller to understand."""
-    given = list(at.knows("exact", "prefix", "regex").entries())
+    given = [kind for kind in at.knows(*_KINDS).entries() if kind in _KINDS]
     if len(given) > 1:
-        at.expected("one of exact, prefix, regex")
+        at.expected(f"one of {', '.join(_KINDS)}")
     for kind in given:
         if kind == "regex":
             regex(at[kind])
@@ -131,8 +146,3 @@ def _method(at: Field, kinds: dict[str, str]) -> str | StringMatch:
     if exact is None:
         return StringMatch(**kinds)
     return at["exact"].matching(TOKEN, "a method such as GET")
-
-
-def _check_header(at: Field, name: str) -> None:
-    if TOKEN.fullmatch(name) is None:
-        at.problem("expected the name of a header")

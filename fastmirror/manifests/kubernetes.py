@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from fastmirror.manifests.addresses import is_host, read_address, service_host
 from fastmirror.manifests.catalog import Catalog
 from fastmirror.manifests.fields import Field
-from fastmirror.manifests.hosts import Host, Labels, Port, Workload
+from fastmirror.manifests.hosts import Host, Port, Workload
 from fastmirror.manifests.source import Resource
+from fastmirror.manifests.traffic import Labels
 
 _TOP = ("apiVersion", "kind", "metadata")
 _SERVICE_OF_SLICE = "kubernetes.io/service-name"

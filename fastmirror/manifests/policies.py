@@ -82,7 +82,7 @@ def read_gateway_cors(at: Field) -> Cors | None:
 
 def _origin(item: Field) -> StringMatch | None:
     item.knows("exact", "prefix", "regex")
-    given = list(item.entries())
+    given = [kind for kind in item.entries() if kind in ("exact", "prefix", "regex")]
     if len(given) != 1:
         item.expected("one of exact, prefix, regex")
         return None

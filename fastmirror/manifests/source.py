@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from fastmirror.manifests.fields import Field, Origin, Report
 from fastmirror.yaml_documents import Document, YamlError, read_documents
@@ -41,7 +42,7 @@ _READ_OVER = {
     "Deployment": ("apps/v1",),
 }
 _KINDS = _READ | _READ_OVER
-_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -122,24 +123,36 @@ def _documents(path: str, report: Report) -> list[Document]:
 def _flatten(document: Document, report: Report) -> list[Field]:
     """The resource of a document, or those of a List, as ``kubectl get -o yaml`` writes them."""
     data = document.data
-    root = Field(Origin(report, document, _label(data)), data)
+    root = Field(Origin(report, document, _label(data), namespace=_namespace(data)), data)
     if not (isinstance(data, dict) and data.get("kind") == "List"):
         return [root]
     root.knows("apiVersion", "kind", "items", over=("metadata",))
     return [
-        Field(Origin(report, document, _label(item.value), item.path), item.value)
+        Field(
+            Origin(report, document, _label(item.value), item.path, _namespace(item.value)),
+            item.value,
+        )
         for item in root["items"].items()
     ]
 
 
+def _metadata(data: object) -> dict[str, Any]:
+    metadata = data.get("metadata") if isinstance(data, dict) else None
+    return metadata if isinstance(metadata, dict) else {}
+
+
 def _label(data: object) -> str:
-    root = data if isinstance(data, dict) else {}
-    metadata = root.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
-    parts = [root.get("kind"), metadata.get("namespace"), metadata.get("name")]
+    kind = data.get("kind") if isinstance(data, dict) else None
+    metadata = _metadata(data)
+    parts = [kind, metadata.get("namespace"), metadata.get("name")]
     if parts[1] == "default":
         del parts[1]
     return "/".join(part for part in parts if isinstance(part, str)) or "document"
+
+
+def _namespace(data: object) -> str:
+    namespace = _metadata(data).get("namespace")
+    return namespace if isinstance(namespace, str) else "default"
 
 
 def _resource(root: Field) -> Resource | None:
@@ -164,7 +177,7 @@ def _resource(root: Field) -> Resource | None:
         return None
     return Resource(
         kind=kind,
-        namespace=metadata["namespace"].matching(_LABEL, "a DNS label", "default"),
+        namespace=metadata["namespace"].matching(DNS_LABEL, "a DNS label", "default"),
         name=metadata["name"].matching(_NAME, "a name: lower case letters, digits, - and ."),
         created=metadata["creationTimestamp"].text("~"),  # sorts after every digit
         root=root,

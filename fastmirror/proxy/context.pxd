@@ -2,6 +2,7 @@ cimport cython
 
 from fastmirror._core cimport Sampler, random64
 from fastmirror.counts cimport RouteCounts, WorkerCounts
+from fastmirror.proxy.attempts cimport RetryPolicy
 from fastmirror.proxy.cors cimport CorsPolicy
 from fastmirror.rules.request cimport Request
 from fastmirror.rules.table cimport RouteTable
@@ -11,6 +12,7 @@ from fastmirror.upstream.cluster cimport Cluster
 
 cdef class Target:
     cdef readonly Cluster cluster       # None: `status` is answered
+    cdef readonly list mirrors          # of Mirror: the route's and its own
     cdef readonly unsigned long long weight
     cdef readonly int status
     cdef readonly object request        # HeaderEdit
@@ -28,6 +30,7 @@ cdef class RouteAction:
     cdef readonly list mirrors          # of Mirror
     cdef readonly RouteCounts counts
     cdef readonly double timeout        # seconds; 0: none
+    cdef readonly RetryPolicy retries
     cdef readonly long long max_body    # -1: what the context says
     # Injected faults: seconds, and a status; 0: none.
     cdef readonly double delay

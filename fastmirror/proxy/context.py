@@ -11,9 +11,10 @@ from fastmirror.counts import RouteCounts, WorkerCounts
 from fastmirror.mirror.mirror import Mirror
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog
+from fastmirror.proxy.attempts import RetryPolicy
 from fastmirror.proxy.cors import CorsPolicy
 from fastmirror.proxy.edit import HeaderEdit, OwnAnswer, PathEdit
-from fastmirror.rules.model import Destination, Route
+from fastmirror.rules.model import Abort, Delay, Destination, Route
 from fastmirror.rules.table import RouteTable
 from fastmirror.rules.units import seconds, size
 from fastmirror.timers import Wheel
@@ -24,22 +25,27 @@ class Target:
     """One of a route's destinations, or, without a cluster, the status that is answered instead."""
 
     def __init__(
-        self, cluster: Cluster | None, weight: int, spec: Destination, route: Route
+        self, cluster: Cluster | None, mirrors: list[Mirror], spec: Destination, route: Route
     ) -> None:
         self.cluster = cluster
-        self.weight = weight
+        self.mirrors = mirrors
+        self.weight = spec.weight
         self.status = spec.status or 0
         self.request = HeaderEdit(spec.headers.request, route.headers.request)
         self.response = HeaderEdit(spec.headers.response, route.headers.response)
-        own = route.rewrite.host
+        own = spec.rewrite.host if spec.rewrite.host is not None else route.rewrite.host
         self.host = own.encode() if own is not None else self.request.host
-        self.path = PathEdit(route.rewrite)
+        self.path = PathEdit(spec.rewrite) or PathEdit(route.rewrite)
         self.edits = bool(self.request) or self.host is not None or bool(self.path)
         self.edits_response = bool(self.response)
 
 
-def _share(percent: float) -> Fraction:
-    return Fraction(percent) / 100
+def _share(fault: Delay | Abort | None) -> Sampler:
+    """What decides who is injected a fault. Most routes have none, and share one that says no."""
+    return Sampler(Fraction(fault.percent) / 100, b"") if fault is not None else _NOBODY
+
+
+_NOBODY = Sampler(Fraction(0), b"")
 
 
 class RouteAction:
@@ -59,11 +65,12 @@ class RouteAction:
         self.counts = counts
         self.timeout = seconds(route.timeout) if route.timeout is not None else 0.0
         self.max_body = size(route.max_body) if route.max_body is not None else -1
+        self.retries = RetryPolicy(route.retries)
         delay, abort = route.fault.delay, route.fault.abort
         self.delay = seconds(delay.duration) if delay is not None else 0.0
-        self.delayed = Sampler(_share(delay.percent if delay is not None else 0.0), b"")
+        self.delayed = _share(delay)
         self.abort = abort.status if abort is not None else 0
-        self.aborted = Sampler(_share(abort.percent if abort is not None else 0.0), b"")
+        self.aborted = _share(abort)
         self.cors = CorsPolicy(route.cors) if route.cors is not None else None
         self.own: OwnAnswer | None = None
         if route.redirect is not None or route.direct_response is not None:

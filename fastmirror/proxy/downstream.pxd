@@ -43,7 +43,8 @@ cdef class Downstream(Client):
     cdef bint lingering                 # all is answered; what comes is thrown away
     cdef bint half_closed
     cdef bytes raw_host                 # of the request before; most are the same
-    cdef bytes host
+    cdef bytes host                     # its name, as routes are compared
+    cdef int port
 
     @cython.locals(at=Py_ssize_t, size=Py_ssize_t, timeout=double, left=double)
     cdef int _feed(self, bytes data) except -1

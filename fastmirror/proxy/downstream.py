@@ -19,7 +19,7 @@ from fastmirror._outlet import Outlet
 from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
 from fastmirror.http1.heads import HeadError, parse_request
-from fastmirror.http1.target import normal_host, normal_target
+from fastmirror.http1.target import HTTP_PORT, host_and_port, normal_target
 from fastmirror.proxy.client import Client
 from fastmirror.proxy.context import ProxyContext
 from fastmirror.proxy.exchange import Exchange
@@ -56,6 +56,7 @@ class Downstream(Client):
         self.upgrading = False
         self.raw_host: bytes | None = None
         self.host = b""
+        self.port = HTTP_PORT
 
     # -- from the event loop
     #
@@ -270,7 +271,10 @@ class Downstream(Client):
             if not plain and (method == b"CONNECT" or not is_plain_target(target)):
                 host, target = normal_target(method, target, host)
             if host != self.raw_host:
-                self.host = normal_host(host) if host or not http10 else b""
+                if host or not http10:
+                    self.host, self.port = host_and_port(host)
+                else:
+                    self.host, self.port = b"", HTTP_PORT
                 self.raw_host = host
         except ValueError as error:
             return self._refuse(400, "DPE", str(error))
@@ -281,7 +285,7 @@ class Downstream(Client):
         elif method == b"CONNECT":
             upgrade = b"connect"
         request = Request.__new__(Request)
-        request.set_up(method, target, self.host, fields, self.source_ip)
+        request.set_up(method, target, self.host, self.port, fields, self.source_ip)
         exchange = Exchange.__new__(Exchange)
         exchange.set_up(self, method, fields, request, host, http10, body, upgrade)
         if method == b"CONNECT":

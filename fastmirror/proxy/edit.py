@@ -66,7 +66,7 @@ class PathEdit:
         self.prefix = spec.prefix.encode() if spec.prefix is not None else None
         regex = spec.regex if isinstance(spec, Rewrite) else None
         self.pattern = compile_regex(regex.match) if regex is not None else None
-        self.substitution = b""
+        self.substitution: list[bytes | int] = []
         if regex is not None and self.pattern is not None:
             self.substitution = template(regex.substitution, self.pattern.groups)
 
@@ -82,7 +82,7 @@ class PathEdit:
             path = self.path or b"/"
         elif self.prefix is not None:
             path = self._with_prefix(path, block)
-        elif self.pattern is not None and len(path) <= self.pattern.longest_replaced:
+        elif self.pattern is not None:
             path = self.pattern.replace(self.substitution, path)
         if not path.startswith(b"/"):
             path = b"/" + path

@@ -19,10 +19,11 @@ from fastmirror.mirror.tee cimport (
     mirror_at,
     refuse_copies,
 )
+from fastmirror.proxy.attempts cimport Attempts, RetryPolicy
 from fastmirror.proxy.client cimport Client
 from fastmirror.proxy.context cimport ProxyContext, RouteAction, Target
+from fastmirror.rules.entry cimport RouteEntry
 from fastmirror.rules.request cimport Request
-from fastmirror.rules.table cimport RouteEntry
 from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
@@ -59,6 +60,8 @@ cdef class Exchange(ResponseHandler):
     cdef UpstreamConnection connection
     cdef bint connecting
     cdef int attempts
+    cdef list tried                     # of Pool, where it was sent to before; None: nowhere
+    cdef Attempts tries                 # None: nothing is kept, no timer runs
     cdef bint retried
     cdef list copies                    # of Copy; None: none
     # The response.
@@ -94,12 +97,16 @@ cdef class Exchange(ResponseHandler):
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
         host=bytes, early=list, lines=bytes)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
-    cdef int _refuse_copies(self, RouteAction action, int reason) except -1
+    @cython.locals(tries=Attempts)
+    cdef int _keep_for_retries(self, list early) except -1
+    cdef int _refuse_copies(self, list mirrors, int reason) except -1
     cdef int _answer_by_rule(self, RouteAction action, RouteEntry entry) except -1
     cdef int _dispatch(self) except -1
 
-    @cython.locals(index=Py_ssize_t, length="long long", copy=Copy, mirrors=list)
-    cdef int _open_copies(self, bytes early) except -1
+    cdef int _all_sent(self) except -1
+
+    @cython.locals(index=Py_ssize_t, length="long long", copy=Copy)
+    cdef int _open_copies(self, list mirrors, bytes early) except -1
     cdef int request_data(self, bytes data) except -1
     cdef int request_end(self) except -1
     cdef int request_fed(self) except -1
@@ -110,6 +117,15 @@ cdef class Exchange(ResponseHandler):
     cdef int client_eof(self) except -1
     cdef int client_paused(self, bint paused) except -1
     cdef int client_timed_out(self) except -1
+    @cython.locals(policy=RetryPolicy, tries=Attempts, other=Member)
+    cdef bint _retry(self, bint untouched) except -1
+    cdef str _exhausted(self, str flags, bint wanted)
+    cpdef object try_again(self)
+    cpdef object timed_out(self)
+    cdef int _stop_trying(self) except -1
+    cdef bint _retry_answer(self, int status) except -1
+    cdef bint _cut(self, int kind, str reason) except -1
+    cdef int _give_up(self, int kind, str reason, str more) except -1
     cdef int _reply(self, int status, str flags, str text) except -1
     cdef int _send_reply(self) except -1
     cdef bytes _option(self)

@@ -22,6 +22,7 @@ from fastmirror._head import Fields
 from fastmirror.counts import BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from fastmirror.mirror.copy import Copy
+from fastmirror.mirror.mirror import Mirror
 from fastmirror.mirror.tee import (
     abort_copies,
     end_copies,
@@ -30,11 +31,12 @@ from fastmirror.mirror.tee import (
     mirror_at,
     refuse_copies,
 )
+from fastmirror.proxy.attempts import Attempts
 from fastmirror.proxy.client import Client
 from fastmirror.proxy.context import RouteAction, Target
 from fastmirror.proxy.reply import as_last, own_answer, refusal
+from fastmirror.rules.entry import RouteEntry
 from fastmirror.rules.request import Request
-from fastmirror.rules.table import RouteEntry
 from fastmirror.upstream.cluster import Cluster, Member
 from fastmirror.upstream.connection import (
     PROTOCOL,
@@ -43,10 +45,10 @@ from fastmirror.upstream.connection import (
     ResponseHandler,
     UpstreamConnection,
 )
+from fastmirror.upstream.pool import Pool
 
 # RFC 9110 section 9.2.2: sending one again is no other than sending it once.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
-_MAX_ATTEMPTS = 3  # endpoints that are tried for a connection
 _MAX_WAITING = 65536  # bytes of a body that wait for a connection
 _READ_BEFORE_REPLY = 65536  # bytes of a body that are read before the proxy's own answer
 
@@ -90,6 +92,8 @@ class Exchange(ResponseHandler):
         self.connection: UpstreamConnection | None = None
         self.connecting = False
         self.attempts = 0
+        self.tried: list[Pool] | None = None
+        self.tries: Attempts | None = None
         self.retried = False
         self.copies: list[Copy] | None = None
         self.status = 0
@@ -159,27 +163,27 @@ class Exchange(ResponseHandler):
             if self.origin is not None:
                 lines = action.cors.preflight(self.method, self.fields, self.origin)
                 if lines is not None:
-                    self._refuse_copies(action, NOT_ROUTED)
+                    self._refuse_copies(action.mirrors, NOT_ROUTED)
                     self.own = (None, lines, b"")
                     return self._reply(200, "-", "cors_preflight")
         if action.abort and action.aborted.decide_random():
-            self._refuse_copies(action, NOT_ROUTED)
+            self._refuse_copies(action.mirrors, NOT_ROUTED)
             return self._reply(action.abort, "FI", "fault_filter_abort")
         if action.own is not None:
             return self._answer_by_rule(action, entry)
         target = action.pick()
         self.target = target
         if target.cluster is None:
-            self._refuse_copies(action, NOT_ROUTED)
+            self._refuse_copies(target.mirrors, NOT_ROUTED)
             return self._reply(target.status, "NR", "the route's backend is no valid one")
         self.cluster = target.cluster
         self.member = self.cluster.pick(request)
         if self.member is None:
-            self._refuse_copies(action, NO_ENDPOINT)
+            self._refuse_copies(target.mirrors, NO_ENDPOINT)
             return self._reply(503, "UH", "no usable endpoint")
         context = self.client.context
         if 0 <= action.max_body < self.fields.content_length:
-            self._refuse_copies(action, BODY_TOO_LARGE)
+            self._refuse_copies(target.mirrors, BODY_TOO_LARGE)
             return self._reply(413, "-", "the body is too large")
         fields, wanted, host = self.fields, request.target, self.host
         if target.edits:
@@ -202,48 +206,67 @@ class Exchange(ResponseHandler):
         )
         self.fields.request_id = fields.request_id
         early = self.waiting  # of a pipelined request's body, which came before its turn
+        if action.retries.replays or action.retries.per_try != 0.0:
+            self._keep_for_retries(early)
         self._dispatch()
-        if action.mirrors:
-            self._open_copies(b"".join(early) if early else None)
+        if target.mirrors:
+            self._open_copies(target.mirrors, b"".join(early) if early else None)
         return 0
 
-    def _refuse_copies(self, action: RouteAction, reason: int) -> int:
+    def _keep_for_retries(self, early: list[bytes] | None) -> int:
+        assert self.action is not None
+        tries = Attempts(self, self.action.retries, self.body != NO_BODY)
+        for data in early or ():
+            tries.keep(data)
+        self.tries = tries
+        return 0
+
+    def _refuse_copies(self, mirrors: list[Mirror], reason: int) -> int:
         """Count what would have been copied; sampled by the id that it would have had."""
         assert self.request is not None
-        if not action.mirrors:
+        if not mirrors:
             return 0
         if self.client.context.request_id and self.fields.request_id is None:
             self.fields.request_id = new_request_id()
-        return refuse_copies(action.mirrors, self.request, reason)
+        return refuse_copies(mirrors, self.request, reason)
 
     def _answer_by_rule(self, action: RouteAction, entry: RouteEntry) -> int:
         """A redirect or a direct response."""
         request = self.request
         own = action.own
         assert request is not None and own is not None
-        self._refuse_copies(action, NOT_ROUTED)
+        self._refuse_copies(action.mirrors, NOT_ROUTED)
         lines = own.fields(request, self.host, entry.matched(request))
         self.own = (own.kind, lines, own.body)
         return self._reply(own.status, "-", "redirect" if own.redirect else "direct_response")
 
     def _dispatch(self) -> int:
         """Send to the endpoint that was picked."""
-        assert self.member is not None
+        assert self.member is not None and self.action is not None
         pool = self.member.pool
         # A tunnel gets no connection that may have been closed meanwhile: none can be told.
         connection = pool.take() if self.method != b"CONNECT" else None
         self.attempts += 1
         if connection is not None:
             return self.connected(connection)
+        if self.action.timeout != 0.0 and self.tries is None:  # it bounds the time to connect too
+            self.tries = Attempts(self, self.action.retries, False)
+        if self.whole:
+            self._all_sent()
         self.connecting = True
         return pool.connect(self, self.client.context.connect_timeout)
 
-    def _open_copies(self, early: bytes | None) -> int:
-        assert self.action is not None and self.request is not None and self.head is not None
+    def _all_sent(self) -> int:
+        """The request is complete: the route's timeout begins."""
+        if self.tries is not None and self.action is not None:
+            self.tries.start(self.client.context.wheel, self.action.timeout)
+        return 0
+
+    def _open_copies(self, mirrors: list[Mirror], early: bytes | None) -> int:
+        assert self.request is not None and self.head is not None
         length = 0
         if self.body != NO_BODY:
             length = -1 if self.body == CHUNKED else self.fields.content_length
-        mirrors = self.action.mirrors
         for index in range(len(mirrors)):
             copy = mirror_at(mirrors, index).open(
                 self.request, self.head, self.sent_host, length, self.upgrade is not None
@@ -275,6 +298,8 @@ class Exchange(ResponseHandler):
         """To the primary, then to the copies; ``size``: of the body's bytes in it."""
         if self.refusal or self.over:
             return 0
+        if self.tries is not None:
+            self.tries.keep(data)
         connection = self.connection
         if connection is not None:
             connection.write(data)
@@ -297,6 +322,7 @@ class Exchange(ResponseHandler):
             if not self.answered:
                 self._send_reply()
             return 0
+        self._all_sent()
         if self.connection is not None:
             self._arm()
         end_copies(self.copies)
@@ -355,6 +381,8 @@ class Exchange(ResponseHandler):
         self.connection = connection
         if self.method == b"CONNECT":
             return self._open_tunnel(connection)
+        if self.whole:
+            self._all_sent()
         more = self.body != NO_BODY
         connection.send(self, self.head.data, self.method == b"HEAD", more)
         if self.waiting is not None:
@@ -368,6 +396,7 @@ class Exchange(ResponseHandler):
     def _open_tunnel(self, connection: UpstreamConnection) -> int:
         """CONNECT: the endpoint is there, and hears only what the client says from here on."""
         connection.begin_tunnel(self)
+        self._stop_trying()
         self.status = 200
         self.answered = self.tunnel = True
         self.answered_at = now()
@@ -384,6 +413,8 @@ class Exchange(ResponseHandler):
         context = self.client.context
         its_turn = self.whole or self.connection.writing_paused
         timeout = self.action.timeout if its_turn else 0.0
+        if self.tries is not None and self.whole:  # which bounds all attempts
+            timeout = self.tries.policy.per_try if not self.answered else 0.0
         return context.wheel.arm(self.connection, timeout if timeout else context.idle_timeout)
 
     def _progress(self) -> int:
@@ -397,18 +428,74 @@ class Exchange(ResponseHandler):
         self.connecting = False
         if self.over or self.refusal:
             return 0
-        assert self.cluster is not None and self.member is not None
-        other = self.cluster.other(self.member.pool) if self.attempts < _MAX_ATTEMPTS else None
+        assert self.action is not None
+        if self.action.retries.on_connect and self._retry(True):
+            return 0
+        abort_copies(self.copies)
+        return self._reply(503, self._exhausted("UF", self.action.retries.on_connect), reason)
+
+    def _retry(self, untouched: bool) -> bool:
+        """Send the request again, if it may be; ``untouched``: none of it was sent."""
+        assert self.action is not None and self.cluster is not None and self.member is not None
+        policy, tries = self.action.retries, self.tries
+        if self.attempts > policy.attempts or (
+            not untouched and (tries is None or not tries.whole)
+        ):
+            return False
+        if self.tried is None:
+            self.tried = []
+        self.tried.append(self.member.pool)
+        other = self.cluster.other(self.tried)
+        if other is None and not policy.same_endpoint:
+            return False
+        # An answer that is not read to its end costs its connection, as in Envoy.
+        self._release(False)
         if other is not None:
             self.member = other
-            return self._dispatch()
-        abort_copies(self.copies)
-        return self._reply(503, "UF", reason)
+        self.action.counts.retried()
+        if not untouched and tries is not None and tries.kept is not None:
+            self.waiting = list(tries.kept)
+        if untouched and other is not None:
+            self._dispatch()
+            return True
+        self.connecting = True
+        wait = policy.wait(self.attempts)
+        self.client.context.wheel.loop.call_later(wait, self.try_again)
+        return True
+
+    def try_again(self) -> None:
+        """The time between two attempts is over."""
+        self.connecting = False
+        if not self.over and not self.refusal:
+            self._dispatch()
+            self.request_fed()
+
+    def _exhausted(self, flags: str, wanted: bool) -> str:
+        """Flags of a failure that would have been retried, had there not been so many attempts."""
+        assert self.action is not None
+        if wanted and self.attempts > 1 and self.attempts > self.action.retries.attempts:
+            return "URX" if flags == "-" else f"{flags},URX"
+        return flags
+
+    def _stop_trying(self) -> int:
+        if self.tries is not None:
+            self.tries.stop()
+            self.tries = None
+        return 0
+
+    def timed_out(self) -> None:
+        """The route's timeout is over, in whatever attempt."""
+        if not self.over and not self.refusal:
+            self._release(False)
+            if not self._cut(TIMED_OUT, "the endpoint did not answer in time"):
+                self._give_up(TIMED_OUT, "", "-")
 
     def informational(self, connection: UpstreamConnection) -> int:
         if self.http10:
             return 0  # RFC 9110 section 15.2: never to an HTTP/1.0 client
         if connection.status == 100:
+            if self.continued:  # in an earlier attempt
+                return 0
             self.continued = True
         return self.client.send(
             write_response(
@@ -417,6 +504,8 @@ class Exchange(ResponseHandler):
         )
 
     def response_head(self, connection: UpstreamConnection) -> int:
+        if self.tries is not None and self._retry_answer(connection.status):
+            return 0
         self.status = connection.status
         self.answered = True
         self.answered_at = now()
@@ -442,9 +531,21 @@ class Exchange(ResponseHandler):
             )
         )
 
+    def _retry_answer(self, status: int) -> bool:
+        """Whether another attempt is made for a better answer."""
+        assert self.action is not None
+        if self.action.retries.wanted(status):
+            if self._retry(False):
+                return True
+            self.flags = self._exhausted(self.flags, True)
+        self._progress()
+        return False
+
     def response_data(self, data: bytes) -> int:
         self.bytes_out += len(data)
-        if self.action is not None and (self.tunnel or not self.action.timeout):
+        if self.action is not None and (
+            self.tunnel or not self.action.timeout or self.tries is not None
+        ):
             self._progress()  # with a timeout, that bounds the whole of the answer, as in Envoy
         if self.chunked:
             data = b"%b%b\r\n" % (chunk_head(len(data)), data)
@@ -468,6 +569,7 @@ class Exchange(ResponseHandler):
     def switched(self, connection: UpstreamConnection, rest: bytes) -> int:
         if self.upgrade is None:
             return self.failed(connection, PROTOCOL, "invalid answer: 101 without being asked")
+        self._stop_trying()
         self.status = 101
         self.answered = True
         self.answered_at = now()
@@ -484,15 +586,8 @@ class Exchange(ResponseHandler):
 
     def failed(self, connection: UpstreamConnection, kind: int, reason: str) -> int:
         self._release(False)
-        if self.answered and not self.under_way and self.client.take_back():
-            self.answered = self.chunked = False  # its head was not sent yet
-            self.bytes_out = 0
-        if self.answered:
-            self.flags = {TIMED_OUT: "UT", RESET: "UC"}.get(kind, "UPE")
-            self.details = reason
-            abort_copies(self.copies)
-            self.client.reset()
-            return self._done(False)
+        if self._cut(kind, reason):
+            return 0
         if (
             kind == RESET
             and connection.exchanges > 1
@@ -506,12 +601,34 @@ class Exchange(ResponseHandler):
             assert self.member is not None
             self.connecting = True
             return self.member.pool.connect(self, self.client.context.connect_timeout)
+        wanted = self.action is not None and self.action.retries.on_reset
+        if wanted and self._retry(False):
+            return 0
+        return self._give_up(kind, reason, self._exhausted("-", wanted))
+
+    def _cut(self, kind: int, reason: str) -> bool:
+        """End an answer of which some was sent; False: the client has got nothing yet."""
+        if self.answered and not self.under_way and self.client.take_back():
+            self.answered = self.chunked = False  # its head was not sent yet
+            self.bytes_out = 0
+        if not self.answered:
+            return False
+        self.flags = {TIMED_OUT: "UT", RESET: "UC"}.get(kind, "UPE")
+        self.details = reason
         abort_copies(self.copies)
+        self.client.reset()
+        self._done(False)
+        return True
+
+    def _give_up(self, kind: int, reason: str, more: str) -> int:
+        """Tell the client of a failure; ``more``: a flag beside its own, or "-"."""
+        abort_copies(self.copies)
+        status, flags, text = 502, "UPE", reason
         if kind == TIMED_OUT:
-            return self._reply(504, "UT", "the endpoint did not answer in time")
-        if kind == RESET:
-            return self._reply(503, "UC", "the endpoint closed the connection")
-        return self._reply(502, "UPE", reason)
+            status, flags, text = 504, "UT", "the endpoint did not answer in time"
+        elif kind == RESET:
+            status, flags, text = 503, "UC", "the endpoint closed the connection"
+        return self._reply(status, flags if more == "-" else f"{flags},{more}", text)
 
     def write_paused(self, paused: bool) -> int:
         if self.connection is not None and not self.answered:
@@ -628,6 +745,7 @@ class Exchange(ResponseHandler):
     def _done(self, keep: bool) -> int:
         self.over = True
         self.waiting = None
+        self._stop_trying()
         context = self.client.context
         counts = self.action.counts if self.action is not None else context.no_route
         counts.request(self.status, now() - self.began)

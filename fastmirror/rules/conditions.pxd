@@ -1,10 +1,11 @@
+from fastmirror._regex cimport Pattern
 from fastmirror.rules.request cimport Request
 
 
 cdef class Condition:
     cdef readonly int kind
     cdef readonly bytes text
-    cdef readonly object pattern        # of a REGEX; else None
+    cdef readonly Pattern pattern       # of a REGEX; else None
 
     cdef bint holds(self, bytes value) except -1
 
@@ -12,7 +13,9 @@ cdef class Condition:
 cdef class MatchBlock:
     cdef readonly Condition path
     cdef readonly Condition method
+    cdef readonly int port              # 0: every port
     cdef readonly list headers          # [(name in lower case, Condition)]
+    cdef readonly list without          # the same: none of these may hold
     cdef readonly list query            # [(name, Condition)]
 
     cdef bint holds(self, Request request) except -1

@@ -4,8 +4,9 @@ text it compares with is made ready when rules load, not when a request comes.
 
 from __future__ import annotations
 
+from fastmirror._regex import Pattern
 from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
-from fastmirror.rules.regex import Pattern, compile_regex
+from fastmirror.rules.regex import compile_regex
 from fastmirror.rules.request import Request
 
 EXACT, PREFIX, REGEX, PRESENT, ABSENT, ELEMENTS = range(6)
@@ -48,9 +49,7 @@ class Condition:
             return value.startswith(self.text)
         if self.kind == REGEX:
             assert self.pattern is not None
-            if len(value) > self.pattern.longest:
-                return False
-            return self.pattern.fullmatch(value) is not None
+            return self.pattern.fullmatch(value)
         if self.kind == ELEMENTS:
             size = len(self.text)
             return value.startswith(self.text) and (
@@ -60,7 +59,9 @@ class Condition:
 
 
 class MatchBlock:
-    """All of its conditions must hold."""
+    """All of its conditions must hold, and none of those in ``without``. So what a header is
+    compared with there is well where the header is missing, while ``present: false`` is not.
+    """
 
     def __init__(self, match: Match) -> None:
         self.path: Condition | None = None
@@ -72,14 +73,16 @@ class MatchBlock:
             self.method = Condition(
                 StringMatch(exact=method) if isinstance(method, str) else method
             )
-        self.headers = [
-            (name.lower().encode(), Condition(value)) for name, value in match.headers.items()
-        ]
+        self.port = match.port or 0
+        self.headers = _by_name(match.headers)
+        self.without = _by_name(match.without_headers)
         self.query = [(name.encode(), Condition(value)) for name, value in match.query.items()]
 
     def always(self) -> bool:
         """There is no condition: every request matches."""
-        return self.path is None and self.method is None and not self.headers and not self.query
+        return not (
+            self.path or self.method or self.port or self.headers or self.without or self.query
+        )
 
     def holds(self, request: Request) -> bool:
         """Whether the request is as wanted."""
@@ -87,13 +90,22 @@ class MatchBlock:
             return False
         if self.method is not None and not self.method.holds(request.method):
             return False
+        if self.port and self.port != request.port:
+            return False
         for name, condition in self.headers:
             if not condition_holds(condition, header_value(request, name)):
+                return False
+        for name, condition in self.without:
+            if condition_holds(condition, header_value(request, name)):
                 return False
         for name, condition in self.query:
             if not condition_holds(condition, query_value(request, name)):
                 return False
         return True
+
+
+def _by_name(headers: dict[str, HeaderMatch]) -> list[tuple[bytes, Condition]]:
+    return [(name.lower().encode(), Condition(value)) for name, value in headers.items()]
 
 
 # Elements of the lists above have no C type; these give them one.

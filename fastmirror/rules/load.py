@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from fastmirror.rules.checks import Problem
-from fastmirror.rules.model import VERSION, Rules
+from fastmirror.rules.model import VERSION, Route, Rules, Service
 from fastmirror.rules.validate import validate
 
 MAX_FILE = 1 << 28  # bytes
@@ -44,6 +44,14 @@ def load_rules(path: str | Path) -> Rules:
 
     Raises RulesError.
     """
+    return decode_rules(read_rules(path), str(path))
+
+
+def read_rules(path: str | Path) -> bytes:
+    """The bytes of a rules file.
+
+    Raises RulesError.
+    """
     source = str(path)
     try:
         with open(path, "rb") as file:
@@ -53,7 +61,7 @@ def load_rules(path: str | Path) -> Rules:
         raise RulesError(source, [Problem("", f"cannot be read: {reason}")]) from None
     if len(data) > MAX_FILE:
         raise RulesError(source, [Problem("", f"larger than {MAX_FILE} bytes")])
-    return decode_rules(data, source)
+    return data
 
 
 def decode_rules(data: bytes, source: str) -> Rules:
@@ -66,13 +74,32 @@ def decode_rules(data: bytes, source: str) -> Rules:
     try:
         problems = validate(rules)
         if not problems:
-            msgspec.msgpack.encode(rules)
+            for each in (*rules.services, *rules.routes):
+                msgspec.msgpack.encode(each)
     except (UnicodeEncodeError, OverflowError) as error:
         # Half a surrogate pair, or a number of more than 64 bits.
         problems = [Problem("", f"cannot be written as it is: {error}")]
     if problems:
         raise RulesError(source, problems)
     return rules
+
+
+class _Parts(msgspec.Struct):
+    services: list[msgspec.Raw] = []
+    routes: list[msgspec.Raw] = []
+
+
+def decode_valid(data: bytes) -> Rules:
+    """The rules that ``encode_rules`` wrote as MessagePack; an element at a time, so that a thread
+    that does this is never long without giving way.
+    """
+    parts = msgspec.msgpack.decode(data, type=_Parts)
+    service, route = msgspec.msgpack.Decoder(Service), msgspec.msgpack.Decoder(Route)
+    return Rules(
+        version=1,
+        services=[service.decode(each) for each in parts.services],
+        routes=[route.decode(each) for each in parts.routes],
+    )
 
 
 def _decode(data: bytes, source: str) -> Any:
@@ -130,11 +157,28 @@ def convert_rules(raw: Any, source: str) -> Rules:
         got = _shown(raw["version"])[:40] if "version" in raw else "none"
         raise RulesError(source, [Problem("version", f"expected {VERSION}, got {got}")])
     try:
-        return msgspec.convert(raw, Rules)
+        return _converted(raw)
     except msgspec.ValidationError as error:
         raise RulesError(source, [_problem(raw, str(error))]) from None
     except RecursionError:
         raise RulesError(source, [Problem("", "nested too deeply")]) from None
+
+
+def _converted(raw: dict[str, Any]) -> Rules:
+    """``msgspec.convert(raw, Rules)``; where it is valid, an element at a time, so that a thread
+    that does this is never long without giving way.
+    """
+    services, routes = raw.get("services", []), raw.get("routes", [])
+    if raw.keys() <= set(Rules.__struct_fields__) and type(services) is type(routes) is list:
+        try:
+            return Rules(
+                version=1,
+                services=[msgspec.convert(each, Service) for each in services],
+                routes=[msgspec.convert(each, Route) for each in routes],
+            )
+        except msgspec.ValidationError:
+            pass  # the whole of it says where
+    return msgspec.convert(raw, Rules)
 
 
 def _problem(raw: dict[str, Any], message: str) -> Problem:

@@ -16,8 +16,12 @@ from msgspec import Meta, Struct, field
 
 VERSION = 1
 
-Duration = float | str
-Size = int | str
+# What units.py takes; decoding leaves it to validation, which says more.
+DURATION = r"^([0-9]+(\.[0-9]*)?|([0-9]+(\.[0-9]+)?(ms|s|m|h))+)$"
+SIZE = r"^[0-9]+ *([KkMmGg]([Ii][Bb])?|[Bb])?$"
+
+Duration = float | Annotated[str, Meta(extra_json_schema={"pattern": DURATION})]
+Size = int | Annotated[str, Meta(extra_json_schema={"pattern": SIZE})]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Weight = Annotated[int, Meta(ge=0, le=1_000_000)]
 Count = Annotated[int, Meta(ge=1, le=1_000_000)]

@@ -20,11 +20,18 @@ class Request:
         host: bytes,
         fields: Fields,
         source_ip: bytes,
+        port: int = 80,
     ) -> None:
-        self.set_up(method, target, host, fields, source_ip)
+        self.set_up(method, target, host, port, fields, source_ip)
 
     def set_up(
-        self, method: bytes, target: bytes, host: bytes, fields: Fields, source_ip: bytes
+        self,
+        method: bytes,
+        target: bytes,
+        host: bytes,
+        port: int,
+        fields: Fields,
+        source_ip: bytes,
     ) -> int:
         """What the constructor does, for compiled callers: they make one without calling it."""
         self.method = method
@@ -37,6 +44,7 @@ class Request:
             self.path = part(target, 0, at)
             self.query = part(target, at + 1, len(target))
         self.host = host
+        self.port = port
         self.fields = fields
         self.source_ip = source_ip
         return 0

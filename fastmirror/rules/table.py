@@ -1,55 +1,21 @@
 """From a request to its route. Invariants: the first route in the document's order whose hosts
-and match hold is the one; finding a host's routes costs the same however many hosts there are.
+and match hold is the one; finding it costs the same however many hosts there are, and however
+many routes have other paths.
 
-The routes that could take a host are merged, in order, when that host is first asked for; only
-hosts and suffixes that the document names are kept, so that clients cannot grow the table.
+What could take a host is put together when that host is first asked for; only hosts and suffixes
+that the document names are kept, so that clients cannot grow the table.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Mapping
 
 from fastmirror.rules.address import parse_host_pattern
+from fastmirror.rules.candidates import Candidates, RouteList
 from fastmirror.rules.conditions import MatchBlock
-from fastmirror.rules.model import Route, Rules, Service
+from fastmirror.rules.entry import RouteEntry
+from fastmirror.rules.model import Rules, Service
 from fastmirror.rules.request import Request
-
-
-class RouteEntry:
-    """A route, ready to be asked. ``action`` is what serves it, set by whoever does."""
-
-    def __init__(self, index: int, name: str, blocks: list[MatchBlock]) -> None:
-        self.index = index
-        self.name = name
-        self.all_blocks = blocks
-        self.blocks = [] if any(block.always() for block in blocks) else blocks
-        self.action: object = None
-
-    def matched(self, request: Request) -> MatchBlock | None:
-        """The block that took a request; None: there is none to hold."""
-        for block in self.all_blocks:
-            if block_holds(block, request):
-                return block
-        return None
-
-    def holds(self, request: Request) -> bool:
-        """Whether one of its blocks matches."""
-        if not self.blocks:
-            return True
-        for block in self.blocks:
-            if block_holds(block, request):
-                return True
-        return False
-
-
-def block_holds(block: MatchBlock, request: Request) -> bool:
-    """``block.holds(request)``, with a C type."""
-    return block.holds(request)
-
-
-def _in_order(*lists: list[RouteEntry]) -> list[RouteEntry]:
-    return list(heapq.merge(*lists, key=lambda entry: entry.index))
 
 
 class RouteTable:
@@ -58,33 +24,34 @@ class RouteTable:
     """
 
     def __init__(self, rules: Rules) -> None:
-        self.exact: dict[bytes, list[RouteEntry]] = {}
-        self.suffixes: dict[bytes, list[RouteEntry]] = {}
-        self.everything: list[RouteEntry] = []
-        self.merged: dict[bytes, list[RouteEntry]] = {}
-        self.merged_suffixes: dict[bytes, list[RouteEntry]] = {}
+        self.entries: list[RouteEntry] = []
         self.defaults: dict[bytes, RouteEntry] = {}
         self.default_suffixes: dict[bytes, RouteEntry] = {}
-        self.entries: list[RouteEntry] = []
+        self.merged: dict[bytes, Candidates] = {}
+        self.merged_suffixes: dict[bytes, Candidates] = {}
+        exact: dict[bytes, list[RouteEntry]] = {}
+        suffixes: dict[bytes, list[RouteEntry]] = {}
+        everything: list[RouteEntry] = []
         for route in rules.routes:
-            self._add_route(route)
+            entry = self._entry(route.name, [MatchBlock(match) for match in route.match])
+            for host in dict.fromkeys(parse_host_pattern(text) for text in route.hosts):
+                if host == "*":
+                    everything.append(entry)
+                elif host.startswith("*."):
+                    suffixes.setdefault(host[1:].encode(), []).append(entry)
+                else:
+                    exact.setdefault(host.encode(), []).append(entry)
         for service in rules.services:
             self._add_default(service)
+        made: dict[tuple[RouteEntry, ...], RouteList] = {}
+        self.exact = _listed(exact, made)
+        self.suffixes = _listed(suffixes, made)
+        self.everything = Candidates([RouteList(everything)])
 
     def _entry(self, name: str, blocks: Iterable[MatchBlock] = ()) -> RouteEntry:
         entry = RouteEntry(len(self.entries), name, list(blocks))
         self.entries.append(entry)
         return entry
-
-    def _add_route(self, route: Route) -> None:
-        entry = self._entry(route.name, [MatchBlock(match) for match in route.match])
-        for host in dict.fromkeys(parse_host_pattern(text) for text in route.hosts):
-            if host == "*":
-                self.everything.append(entry)
-            elif host.startswith("*."):
-                self.suffixes.setdefault(host[1:].encode(), []).append(entry)
-            else:
-                self.exact.setdefault(host.encode(), []).append(entry)
 
     def _add_default(self, service: Service) -> None:
         entry = self._entry(default_route_name(service.name))
@@ -97,27 +64,28 @@ class RouteTable:
 
     def _suffix(self, host: bytes, suffixes: Mapping[bytes, object]) -> bytes | None:
         """The longest of the suffixes that the host ends with."""
-        at = host.find(b".")
+        at = _first_dot(host)
         while at >= 0:
             if host[at:] in suffixes and at > 0:
                 return host[at:]
             at = host.find(b".", at + 1)
         return None
 
-    def _merge(self, host: bytes, known: bool) -> list[RouteEntry]:
-        """All that hold for the host, in order, kept for the next time."""
-        lists = [self.everything]
+    def _merge(self, host: bytes, known: bool) -> Candidates:
+        """All that are for the host, kept for the next time."""
+        parts = list(self.everything.parts)
         if known:
-            lists.append(self.exact[host])
+            parts.append(self.exact[host])
         at = 0 if host.startswith(b".") else host.find(b".")
         while at >= 0:
-            lists.append(self.suffixes.get(host[at:], []))
+            if host[at:] in self.suffixes:
+                parts.append(self.suffixes[host[at:]])
             at = host.find(b".", at + 1)
-        found = _in_order(*lists)
+        found = Candidates(parts)
         (self.merged if known else self.merged_suffixes)[host] = found
         return found
 
-    def _candidates(self, host: bytes) -> list[RouteEntry]:
+    def _candidates(self, host: bytes) -> Candidates:
         found = self.merged.get(host)
         if found is not None:
             return found
@@ -131,8 +99,14 @@ class RouteTable:
         return self.everything
 
     def candidates(self, host: bytes) -> list[RouteEntry]:
-        """The routes that ``find`` asks of a host's requests, in order."""
-        return self._candidates(host)
+        """The routes that are for a host, in order."""
+        return self._candidates(host).all()
+
+    def asked(self, request: Request) -> list[RouteEntry]:
+        """The routes of which ``find`` asks one after the other, until one holds."""
+        lists = self._candidates(request.host).lists(request)
+        entries = {entry.index: entry for routes in lists for entry in routes}
+        return [entries[index] for index in sorted(entries)]
 
     def is_named(self, host: bytes) -> bool:
         """Whether a route names the host, so that the default policy does not hold for it."""
@@ -141,9 +115,9 @@ class RouteTable:
     def find(self, request: Request) -> RouteEntry | None:
         """The route that takes the request; None: no route, and no service of that name."""
         candidates = self._candidates(request.host)
-        for entry in candidates:
-            if entry_holds(entry, request):
-                return entry
+        entry = candidates.find(request)
+        if entry is not None:
+            return entry
         if candidates is not self.everything:
             return None  # a route names this host, so that the default policy does not hold
         if request.host in self.defaults:
@@ -152,9 +126,24 @@ class RouteTable:
         return self.default_suffixes[suffix] if suffix is not None else None
 
 
-def entry_holds(entry: RouteEntry, request: Request) -> bool:
-    """``entry.holds(request)``, with a C type."""
-    return entry.holds(request)
+def _listed(
+    hosts: dict[bytes, list[RouteEntry]], made: dict[tuple[RouteEntry, ...], RouteList]
+) -> dict[bytes, RouteList]:
+    """The lists of hosts, one for all hosts of the same routes; ``made``: those so far."""
+    found = {}
+    for host, routes in hosts.items():
+        key = tuple(routes)
+        if key not in made:
+            made[key] = RouteList(routes)
+        found[host] = made[key]
+    return found
+
+
+def _first_dot(host: bytes) -> int:
+    """Where the longest suffix begins that a document can name: hosts in it are 253 bytes at most,
+    while a client may send thousands of dots.
+    """
+    return host.find(b".", max(0, len(host) - 254))
 
 
 def default_route_name(service: str) -> str:

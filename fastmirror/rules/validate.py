@@ -51,6 +51,11 @@ def mirror_name(mirror: Mirror) -> str:
     return f"{mirror.service}/{mirror.subset}" if mirror.subset else mirror.service
 
 
+def all_mirrors(route: Route) -> list[Mirror]:
+    """Those of a route, and of its destinations."""
+    return [*route.mirrors, *(mirror for to in route.to for mirror in to.mirrors)]
+
+
 def validate(rules: Rules) -> list[Problem]:
     """All problems of a decoded document, in its order."""
     return _Validator(rules).problems

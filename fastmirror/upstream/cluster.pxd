@@ -25,7 +25,7 @@ cdef class Cluster:
 
     @cython.locals(count=Py_ssize_t)
     cdef Member pick(self, Request request)
-    cdef Member other(self, Pool than)
+    cdef Member other(self, list tried)
     cdef Member _by_weight(self)
     cdef Member _least_loaded(self)
     cdef Member _random(self)

@@ -109,15 +109,20 @@ class Cluster:
                 best, best_score = member, score
         return best
 
-    def other(self, than: Pool) -> Member | None:
-        """Another endpoint than one that could not be reached; None: there is none."""
+    def other(self, tried: list[Pool]) -> Member | None:
+        """An endpoint that was not tried; where all were, one that is not the last of them; None:
+        there is no other.
+        """
         count = len(self.members)
         start = random64() % count if count else 0
+        found: Member | None = None
         for step in range(count):
             member = member_at(self.members, (start + step) % count)
-            if member.pool is not than:
+            if member.pool not in tried:
                 return member
-        return None
+            if member.pool is not tried[-1]:
+                found = member
+        return found
 
 
 # Elements of a list have no C type; these give them one.

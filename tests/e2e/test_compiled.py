@@ -13,6 +13,14 @@ import pytest
 
 from fastmirror.manifests.compile import compile_manifests
 from fastmirror.rules.load import encode_rules
+from fastmirror.rules.model import (
+    ConnectionPool,
+    HashBalance,
+    Key,
+    OutlierDetection,
+    Rules,
+    SetCookie,
+)
 
 from .backends import Backends, echo
 from .client import Client
@@ -92,6 +100,84 @@ spec:
     backendRefs: [{name: web, port: 80}]
 """
 
+# Which rule took a request is what the backend sees in x-rule.
+SELECTED = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: root}
+spec:
+  hosts: [root.test]
+  http:
+  - match: [{uri: {prefix: /team}}, {headers: {x-team: {exact: 'yes'}}}]
+    delegate: {name: leaf, namespace: team}
+    headers: {request: {set: {x-rule: root}}}
+    timeout: 1s
+    retries: {attempts: 3, retryOn: '5xx,503', perTryTimeout: 250ms}
+  - match: [{uri: {prefix: /nobody}}]
+    delegate: {name: nobody}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: leaf, namespace: team}
+spec:
+  http:
+  - match: [{uri: {exact: /team/first}}]
+    headers: {request: {set: {x-rule: first}}}
+    route: [{destination: {host: web.default.svc.cluster.local}}]
+  - match: [{uri: {prefix: /other}}]
+    headers: {request: {set: {x-rule: other}}}
+    route: [{destination: {host: web.default.svc.cluster.local}}]
+  - match: [{method: {exact: GET}}]
+    route: [{destination: {host: web.default.svc.cluster.local}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: matched}
+spec:
+  hosts: [matched.test]
+  gateways: [mesh, outside]
+  http:
+  - match: [{port: 8081}]
+    headers: {request: {set: {x-rule: port}}}
+    route: [{destination: {host: web}}]
+  - match: [{uri: {prefix: /without}, withoutHeaders: {x-env: {exact: prod}, x-skip: {}}}]
+    headers: {request: {set: {x-rule: without}}}
+    route: [{destination: {host: web}}]
+  - match: [{uri: {prefix: /labels}, sourceLabels: {app: server}}]
+    headers: {request: {set: {x-rule: server}}}
+    route: [{destination: {host: web}}]
+  - match: [{uri: {prefix: /labels}, sourceLabels: {app: client}, sourceNamespace: default}]
+    headers: {request: {set: {x-rule: client}}}
+    route: [{destination: {host: web}}]
+  - match: [{uri: {prefix: /gateways}, gateways: [outside]}]
+    headers: {request: {set: {x-rule: outside}}}
+    route: [{destination: {host: web}}]
+  - match: [{uri: {prefix: /gateways}, gateways: [mesh]}]
+    headers: {request: {set: {x-rule: mesh}}}
+    route: [{destination: {host: web}}]
+  - headers: {request: {set: {x-rule: last}}}
+    route: [{destination: {host: web}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: outside}
+spec:
+  hosts: [outside.test, matched.test]
+  gateways: [outside]
+  http:
+  - route: [{destination: {host: web}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec:
+  host: web
+  trafficPolicy:
+    loadBalancer: {consistentHash: {httpCookie: {name: user, ttl: 0s}}}
+    connectionPool: {tcp: {maxConnections: 100}, http: {http1MaxPendingRequests: 50}}
+    outlierDetection: {consecutive5xxErrors: 3}
+"""
+
 SERVICE = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {ports: [{port: 80}]}\n"
 
 
@@ -108,6 +194,82 @@ def proxy(
     path.write_bytes(encode_rules(rules))
     yield module_started.proxy(path)
     assert backend.errors == []
+
+
+@pytest.fixture(scope="module")
+def selected(
+    module_started: Started, module_backends: Backends, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Proxy, Rules]]:
+    """A sidecar of the workload app=client, and what it was compiled to."""
+    directory = tmp_path_factory.mktemp("selected")
+    manifests = directory / "all.yaml"
+    manifests.write_text("---\n".join([SERVICE, SELECTED]))
+    backend = module_backends.start(echo)
+    rules, warnings = compile_manifests(
+        [str(manifests)],
+        maps=[f"web={LOOPBACK}:{backend.port}"],
+        gateways=["mesh"],
+        workload_labels="app=client,version=v1",
+    )
+    (warning,) = warnings
+    assert "no VirtualService default/nobody without hosts" in warning
+    path = Path(directory / "rules.msgpack")
+    path.write_bytes(encode_rules(rules))
+    yield module_started.proxy(path), rules
+    assert backend.errors == []
+
+
+@pytest.mark.parametrize(
+    ("host", "target", "headers", "rule"),
+    [
+        ("root.test", "/team/first", (), "first"),
+        ("root.test", "/team/second", (), "root"),
+        ("root.test", "/x", (("X-Team", "yes"),), "root"),
+        ("root.test", "/other", (("X-Team", "yes"),), "other"),
+        ("root.test", "/other", (), None),
+        ("root.test", "/nobody", (), None),
+        ("matched.test:8081", "/", (), "port"),
+        ("matched.test:8082", "/", (), "last"),
+        ("matched.test", "/", (), "last"),
+        ("matched.test", "/without", (), "without"),
+        ("matched.test", "/without", (("X-Env", "test"),), "without"),
+        ("matched.test", "/without", (("X-Env", "prod"),), "last"),
+        ("matched.test", "/without", (("X-Skip", ""),), "last"),
+        ("matched.test", "/labels", (), "client"),
+        ("matched.test", "/gateways", (), "mesh"),
+        ("outside.test", "/", (), None),
+    ],
+)
+def test_delegates_ports_headers_labels_and_gateways(
+    selected: tuple[Proxy, Rules],
+    host: str,
+    target: str,
+    headers: tuple[tuple[str, str], ...],
+    rule: str | None,
+) -> None:
+    with Client(selected[0].port) as client:
+        answer = client.get(target, *headers, host=host)
+    if rule is None:
+        assert answer.status == 404
+    else:
+        assert dict(json.loads(answer.body)["headers"])["x-rule"] == rule
+
+
+def test_what_is_compiled_says_retries_limits_outliers_and_tables(
+    selected: tuple[Proxy, Rules],
+) -> None:
+    rules = selected[1]
+    for route in rules.routes[:2]:  # of the delegate's, by the root's
+        assert route.timeout == 1.0
+        assert route.retries.attempts == 3
+        assert route.retries.retry_on == ["5xx", 503]
+        assert route.retries.per_try_timeout == 0.25
+    service = rules.services[0]
+    assert service.balance == HashBalance(
+        hash=Key(cookie="user"), algorithm="ring", set_cookie=SetCookie(ttl=0.0)
+    )
+    assert service.connection_pool == ConnectionPool(max_connections=100, max_pending_requests=50)
+    assert service.outlier_detection == OutlierDetection(consecutive_5xx_errors=3)
 
 
 @pytest.mark.parametrize(

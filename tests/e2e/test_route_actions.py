@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from .backends import Backends, Connection, echo
-from .client import Client, request_bytes
+from .client import Client, exchange, request_bytes
 from .conftest import StartProxy
 from .documents import rules
 
@@ -245,6 +245,41 @@ class TestOwnAnswers:
         assert len(primary.requests) == len(shadow.requests) == found.count(200)
 
 
+class TestPorts:
+    def test_the_port_of_a_host_from_request_to_request(self, start_proxy, backends) -> None:
+        proxy, *_ = answering(
+            start_proxy,
+            backends,
+            match=[{"port": 8080}],
+            direct_response={"status": 418},
+        )
+        asked = [
+            ("/", "a:8080", 418),
+            ("/", "a", 404),
+            ("/", "b:8080", 418),
+            ("/", "b:80", 404),
+            ("http://c:8080/", "c", 418),
+            ("http://c/", "c:8080", 404),
+            ("/", "a:8080", 418),
+            ("/", "[::1]:8080", 418),
+            ("/", "a:", 404),
+        ]
+        data = b"".join(request_bytes("GET", target, host=host) for target, host, _ in asked)
+        found = exchange(proxy.port, data, *["GET"] * len(asked))
+        assert [response.status for response in found] == [status for *_, status in asked]
+
+    def test_a_host_that_is_not_there_is_on_port_80(self, start_proxy, backends) -> None:
+        proxy, *_ = answering(
+            start_proxy, backends, match=[{"port": 80}], direct_response={"status": 418}
+        )
+        asked = [("1.1", "a:81", 404), ("1.0", None, 418)]
+        data = b"".join(
+            request_bytes("GET", "/", host=host, version=version) for version, host, _ in asked
+        )
+        found = exchange(proxy.port, data, *["GET"] * len(asked))
+        assert [response.status for response in found] == [status for *_, status in asked]
+
+
 class TestFaults:
     def test_a_delay(self, start_proxy, backends) -> None:
         fault = {"delay": {"duration": "300ms"}}
@@ -375,3 +410,56 @@ def test_what_is_answered_is_sampled_by_an_id_too(start_proxy, backends, missing
         for _ in range(100):
             client.get("/")
     assert 20 < proxy.settled(100).dropped["not_routed"] < 80
+
+
+class TestDestinations:
+    """What a destination has for itself."""
+
+    def start(self, start_proxy: StartProxy, backends: Backends, *to: dict[str, Any], **route: Any):
+        primary, shadow, other = (backends.start(echo) for _ in range(3))
+        ports = {"v1": primary.port, "v2": shadow.port, "v3": other.port}
+        document = rules(ports, {}, **route)
+        document["routes"][0]["to"] = [{"service": "app", "subset": "v1", **each} for each in to]
+        return start_proxy(document), primary, shadow, other
+
+    def test_a_rewrite_in_the_place_of_the_routes_part_by_part(self, start_proxy, backends) -> None:
+        proxy, primary, shadow, _ = self.start(
+            start_proxy,
+            backends,
+            {"rewrite": {"path": "/own"}},
+            rewrite={"host": "other.test", "prefix": "/route"},
+        )
+        with Client(proxy.port) as client:
+            assert client.get("/a?b").status == 200
+        proxy.settled(1)
+        assert [(each.host, each.target) for each in primary.requests] == [("other.test", "/own?b")]
+        assert shadow.requests[0].target == "/own?b"
+
+    def test_mirrors_of_what_goes_there(self, start_proxy, backends) -> None:
+        mirror = {"service": "app", "subset": "v3"}
+        proxy, primary, shadow, other = self.start(
+            start_proxy,
+            backends,
+            {"mirrors": [mirror], "headers": {"request": {"set": {"x-share": "one"}}}},
+            {"headers": {"request": {"set": {"x-share": "two"}}}},
+        )
+        with Client(proxy.port) as client:
+            for _ in range(40):
+                assert client.request("POST", "/", [], b"body").status == 200
+        proxy.settled(40)
+        ones = [each for each in primary.requests if each.value("x-share") == "one"]
+        assert 0 < len(ones) < 40
+        assert len(shadow.requests) == 40
+        counters = proxy.settled(len(ones), mirror="app/v3")
+        assert counters.sent == len(ones)
+        assert {each.value("x-share") for each in other.requests} == {"one"}
+
+    def test_a_mirror_of_one_that_answers_itself(self, start_proxy) -> None:
+        document = rules({"v3": 1}, {"subset": "v3"}, to="v3")
+        document["routes"][0]["to"] = [{"status": 500, "mirrors": document["routes"][0]["mirrors"]}]
+        document["routes"][0]["mirrors"] = []
+        proxy = start_proxy(document)
+        with Client(proxy.port) as client:
+            assert client.get("/").status == 500
+        counters = proxy.metrics().counters(mirror="app/v3")
+        assert counters.dropped == {"not_routed": 1}

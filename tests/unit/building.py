@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import fastmirror
 from fastmirror._head import Fields
-from fastmirror.http1.target import normal_host
+from fastmirror.http1.target import host_and_port
 from fastmirror.rules.load import RulesError, decode_rules
 from fastmirror.rules.model import Rules
 from fastmirror.rules.request import Request
@@ -47,12 +47,14 @@ def request(
     source_ip: str = "10.0.0.1",
 ) -> Request:
     """A request as the proxy would make it of this."""
+    name, port = host_and_port(host.encode())
     return Request(
         method.encode(),
         target.encode(),
-        normal_host(host.encode()),
+        name,
         fields((b"host", host.encode()), *((n.encode(), v.encode()) for n, v in headers)),
         source_ip.encode(),
+        port,
     )
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 PATHS = ("/", "/a", "/a/", "/a/b", "/ab", "/b/c", "/a/b/c")
 HOSTS = ("app", "www.example", "a.b.example", "b.example", "two", "one")
 PATTERNS = (*HOSTS, "*.example", "*.b.example", "*")
+SHORT = {"direct_response": {"status": 418, "body": "short"}}
 USERS = ("alice", "bob", "carol", "dave")
 
 
@@ -38,6 +39,12 @@ matches = optional(
         st.sampled_from(["x-env", "X-User", "host"]),
         st.one_of(strings, one_of_key(present=st.booleans())),
         max_size=2,
+    ),
+    port=st.sampled_from([80, 80, 8000]),
+    without_headers=st.dictionaries(
+        st.sampled_from(["x-env", "X-User", "host"]),
+        st.one_of(strings, one_of_key(present=st.booleans())),
+        max_size=1,
     ),
     query=st.dictionaries(st.sampled_from(["q", "user"]), strings, max_size=1),
 )
@@ -100,17 +107,23 @@ def routes(draw, number: int) -> dict:
         )
         return route
     if kind == "direct":
-        return {**route, "direct_response": {"status": 418, "body": "short"}}
+        return {**route, **SHORT}
     if kind == "abort":
         route["fault"] = {"abort": {"status": 499}}
     service = draw(st.sampled_from(["one", "two"])) if kind != "empty" else "empty"
-    chosen = {"status": 500} if kind == "status" else {"service": service, "headers": draw(edits)}
+    chosen: dict[str, object] = {"status": 500}
+    if kind != "status":
+        chosen = {"service": service, "headers": draw(edits), "rewrite": draw(rewrites)}
+    if draw(st.integers(0, 3)) == 0:
+        chosen["mirrors"] = [{"service": "shadow", "name": "own", **draw(mirrors)}]
     other = {"service": "two", "weight": 0}
     route["to"] = draw(st.permutations([chosen, other])) if draw(st.booleans()) else [chosen]
     route["headers"] = draw(edits)
     route["rewrite"] = draw(rewrites)
     if draw(st.integers(0, 3)) == 0:
         route["max_body"] = 4
+    if draw(st.integers(0, 3)) == 0:
+        route["retries"] = {"retry_on": ["5xx", "reset"], "per_try_timeout": 5}
     if draw(st.integers(0, 3)) == 0:
         route["cors"] = {"allow_origins": [{"prefix": "https://x"}], "max_age": 5}
     return route
@@ -119,7 +132,13 @@ def routes(draw, number: int) -> dict:
 @st.composite
 def documents(draw) -> dict:
     count = draw(st.integers(1, 5))
-    return {"version": 1, "routes": [draw(routes(number)) for number in range(count)]}
+    found = [draw(routes(number)) for number in range(count)]
+    if draw(st.booleans()):  # enough for an index
+        found[1:1] = [
+            {"name": f"x{at}", "match": [{"path": {"exact": f"/x/{at}"}}], **SHORT}
+            for at in range(20)
+        ]
+    return {"version": 1, "routes": found}
 
 
 # -- requests
@@ -128,7 +147,8 @@ def documents(draw) -> dict:
 @st.composite
 def requests(draw) -> tuple[str, str, list[str], bytes]:
     """METHOD, URL, headers and body."""
-    host = draw(st.sampled_from([*HOSTS, "nobody", "WWW.Example.", "app:8000"]))
+    others = ["nobody", "WWW.Example.", "app:8000", "two:8000", "app:80"]
+    host = draw(st.sampled_from([*HOSTS, *others]))
     path = draw(st.sampled_from([*PATHS, "/a/./b", "/a/../b/c", "/%2e/a", "/a/%2E%2e/a%20b"]))
     query = draw(st.sampled_from(["", "", "?q=x", "?user=bob&q=prod", "?", "?user=alice"]))
     headers = draw(

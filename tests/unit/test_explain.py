@@ -64,7 +64,7 @@ def mirrored(**fields: object) -> dict[str, object]:
 
 ORDINARY = """\
 request  GET /api/users?x=1, Host app:8000
-         compared as host app, path /api/users
+         compared as host app, port 8000, path /api/users
          from 127.0.0.1, with no x-request-id
 
 routes   r0: is for the hosts other, *.other
@@ -334,3 +334,22 @@ def test_rules_that_are_not_valid(tmp_path, capsys):
     assert captured.err.startswith(f"{file}: routes[0].to: expected one of")
     assert main(["explain", "--rules", str(tmp_path / "none"), "GET", "http://app/"]) == 1
     assert "cannot be read" in capsys.readouterr().err
+
+
+def test_why_a_port_or_a_header_that_must_not_be_there_does_not_hold(report):
+    without = {"x-a": {"prefix": "b"}, "X-B": {"present": False}, "x-c": {"present": True}}
+    routes = [
+        {"match": [{"port": 8080}, {"without_headers": without}, {"port": 81, "method": "PUT"}]},
+        {},
+    ]
+    found = report(routes, "GET", "http://app:81/", "-H", "x-a: bob", "-H", "x-c: 1")
+    assert found["request"]["port"] == 81
+    failed = [tuple(each.values()) for each in found["routes"][0]["failed"]]
+    assert failed == [
+        (0, "port", "8080", "81"),
+        (1, "without_headers.x-a", 'anything but prefix "b"', "bob"),
+        (1, "without_headers.X-B", "that it is present", None),
+        (1, "without_headers.x-c", "that it is absent", "1"),
+        (2, "method", 'exact "PUT"', "GET"),
+    ]
+    assert (found["route"], found["routes"][1]["block"]) == ("r1", None)

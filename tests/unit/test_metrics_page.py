@@ -209,6 +209,7 @@ def test_the_switch_and_the_reloads():
     page.reloads["failure"] += 2
     assert '\nfastmirror_rules_reloads_total{result="failure"} 2\n' in page.render([])
     assert '\nfastmirror_rules_reloads_total{result="success"} 0\n' in page.render([])
+    assert '\nfastmirror_rules_reloads_total{result="unchanged"} 0\n' in page.render([])
 
 
 def test_gauges_of_connections_are_never_below_0():

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmirror.http1.target import (
+    host_and_port,
     normal_host,
     normal_target,
     resolve_dots,
@@ -207,6 +208,25 @@ def test_percent_encoded_dots_are_dots(parts):
 )
 def test_host(host, normal):
     assert normal_host(host) == normal
+
+
+@pytest.mark.parametrize(
+    ("host", "port"),
+    [
+        (b"a", 80),
+        (b"a:", 80),
+        (b"a:80", 80),
+        (b"a:443", 443),
+        (b"a:65535", 65535),
+        (b"a:0", 0),
+        (b"a:00080", 80),
+        (b"A.:8080", 8080),
+        (b"[::1]", 80),
+        (b"[::1]:81", 81),
+    ],
+)
+def test_port(host, port):
+    assert host_and_port(host) == (normal_host(host), port)
 
 
 @pytest.mark.parametrize(
