@@ -23,6 +23,7 @@ build() {
         -v /etc/ssl/certs:/etc/ssl/certs:ro -v "$directory/pip.conf:/etc/pip.conf:ro" "$@"
 }
 
+[ "$(id -u)" = 0 ] || { say "root is needed: debootstrap and buildah make file systems"; exit 1; }
 mkdir -p "$directory"
 { # pip's settings here, as a file that the build sees
     echo "[global]"
@@ -47,4 +48,5 @@ say "building fastmirror:$version and fastmirror-init:$version (2 minutes)"
 build -f docker/Dockerfile -t "localhost/fastmirror:$version" . >/dev/null
 build -f docker/Dockerfile.init --build-arg "PROXY=localhost/fastmirror:$version" \
     -t "localhost/fastmirror-init:$version" docker >/dev/null
+buildah rmi --prune >/dev/null
 buildah images --format '{{.Name}}:{{.Tag}} {{.Size}}'

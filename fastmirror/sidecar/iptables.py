@@ -10,7 +10,7 @@ import sys
 
 from fastmirror.sidecar.capture import Capture, CaptureError, add_arguments, read_capture
 from fastmirror.sidecar.chains import Ruleset, ruleset
-from fastmirror.sidecar.netfilter import Family, NetfilterError, Routing, find, put
+from fastmirror.sidecar.netfilter import Family, NetfilterError, Routing, find, has_ipv6, put
 from fastmirror.sidecar.saved import transaction
 
 _ACTIONS = {
@@ -75,7 +75,7 @@ def _wanted(capture: Capture, flavour: str | None, nothing: bool) -> dict[Family
     """By family. Without IPv6, what is there of it goes, where it can be asked at all."""
     routing = Routing(capture.mark, capture.route_table)
     wanted: dict[Family, Ruleset] = {}
-    for version in (4, 6):
+    for version in (4, 6) if has_ipv6() else (4,):
         unwanted = nothing or (version == 6 and not capture.ipv6)
         try:
             family = find(version, flavour, routing)

@@ -93,6 +93,11 @@ class Family:
         return done.stdout.strip() if done.returncode == 0 else ""
 
 
+def has_ipv6() -> bool:
+    """Without it in the kernel (``ipv6.disable=1``), nothing can leave by it uncaptured."""
+    return os.path.exists("/proc/net/if_inet6")
+
+
 def find(version: int, flavour: str | None, routing: Routing) -> Family:
     """The first flavour of iptables that can be asked. Raises NetfilterError."""
     _expect_capability()

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastmirror.cli import main
+from fastmirror.sidecar import iptables
 from fastmirror.sidecar.capture import Capture, CaptureError, add_arguments, read_capture
 from fastmirror.sidecar.chains import Ruleset, ruleset
 from fastmirror.sidecar.saved import read_saved, transaction
@@ -74,6 +75,21 @@ def test_the_proxys_own_ports_are_not_captured():
     lines = ruleset(capture("--inbound-ports", "*", "--port", "8000"), 4).lines()
     assert "nat -A FASTMIRROR_INBOUND -p tcp -m tcp --dport 8000 -j RETURN" in lines
     assert "nat -A FASTMIRROR_INBOUND -p tcp -m tcp --dport 15006 -j RETURN" in lines
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_kernel_without_ipv6_is_asked_for_none(there, monkeypatch):
+    asked = []
+
+    def find(version: int, flavour: str | None, routing: object) -> object:
+        asked.append(version)
+        return object()
+
+    monkeypatch.setattr(iptables, "find", find)
+    monkeypatch.setattr(iptables, "has_ipv6", lambda: there)
+    monkeypatch.setattr(iptables, "put", lambda wanted: None)
+    assert main(["iptables", "apply"]) == 0
+    assert asked == ([4, 6] if there else [4])
 
 
 ports = st.lists(st.integers(1, 65535), max_size=3).map(lambda some: ",".join(map(str, some)))
