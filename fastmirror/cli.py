@@ -107,7 +107,7 @@ def _compile(arguments: list[str]) -> int:
         action="append",
         default=[],
         metavar="NAME|NAMESPACE/NAME|mesh",
-        help="only VirtualServices that are bound to it (by default all, whatever their gateways)",
+        help="only what is bound to it (by default all, whatever its gateways)",
     )
     parser.add_argument(
         "--workload-labels",

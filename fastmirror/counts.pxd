@@ -10,6 +10,14 @@ cdef class RouteCounts:
     cdef int retried(self) except -1
 
 
+cdef class ServiceCounts:
+    cdef Counters counters
+    cdef Py_ssize_t base
+
+    cdef int ejected(self) except -1
+    cdef int overflowed(self) except -1
+
+
 cdef class MirrorCounts:
     cdef Counters counters
     # The slots, computed once: a C addition per count.
@@ -30,7 +38,7 @@ cdef class MirrorCounts:
 
 
 cdef class WorkerCounts:
-    cdef Counters counters
+    cdef readonly Counters counters
 
     cdef int connection(self, int side, int change) except -1
     cdef int tunnel(self, int kind) except -1

@@ -27,6 +27,7 @@ DROP_REASONS = (
     "no_endpoint",
     "breaker",
     "not_routed",
+    "overflow",
 )
 (
     QUEUE_FULL,
@@ -41,6 +42,7 @@ DROP_REASONS = (
     NO_ENDPOINT,
     BREAKER,
     NOT_ROUTED,
+    OVERFLOW,
 ) = range(len(DROP_REASONS))
 FAILURE_KINDS = ("connect", "timeout", "reset", "protocol", "slow", "client_abort", "shutdown")
 (
@@ -72,6 +74,9 @@ GLOBAL_SLOTS = 32
 ROUTE_RETRIES = len(CODE_CLASSES)
 ROUTE_SLOTS = ROUTE_RETRIES + 1
 
+SERVICE_EJECTIONS, SERVICE_OVERFLOWS = range(2)
+SERVICE_SLOTS = 2
+
 # A mirror's slots. What ends a copy lies before what begins it: a reader that goes upwards while
 # a worker writes may see a copy twice begun, never one ended that had not begun.
 MIRROR_COMPLETED = 0
@@ -90,7 +95,7 @@ Key = tuple[str, ...]
 
 
 class SlotMap:
-    """Which slots a route or a mirror has; the same for every worker, kept over reloads."""
+    """Which slots a route, mirror or service has; the same for every worker, kept over reloads."""
 
     def __init__(self, capacity: int = REGION_BYTES // 8) -> None:
         self.capacity = capacity
@@ -107,7 +112,7 @@ class SlotMap:
         if base is None:
             base = self.next
             if base + slots > self.capacity:
-                raise MemoryError("too many different routes and mirrors since the start")
+                raise MemoryError("too many different routes, mirrors and services since the start")
             self.next = base + slots
             self.bases[key] = base
         return base
@@ -170,6 +175,24 @@ class RouteCounts:
     def retried(self) -> int:
         """Another attempt is made for a request."""
         self.counters.add(self.codes + ROUTE_RETRIES, 1)
+        return 0
+
+
+class ServiceCounts:
+    """The counts of one service, all subsets together."""
+
+    def __init__(self, counters: Counters, slots: SlotMap, service: str) -> None:
+        self.counters = counters
+        self.base = slots.base(("service", service), SERVICE_SLOTS)
+
+    def ejected(self) -> int:
+        """An endpoint was ejected."""
+        self.counters.add(self.base + SERVICE_EJECTIONS, 1)
+        return 0
+
+    def overflowed(self) -> int:
+        """A request, or another attempt of one, was refused: a limit is reached."""
+        self.counters.add(self.base + SERVICE_OVERFLOWS, 1)
         return 0
 
 

@@ -81,9 +81,30 @@ class MetricsPage:
             "From a request's head to the end of its answer.",
             self._histogram(counts.GLOBAL_DURATION, ()),
         )
+        lines += self._service_families()
         lines += self._mirror_families(mirrors)
         lines += self._process_families(pids)
         return "\n".join(lines) + "\n"
+
+    def _service_families(self) -> Iterator[str]:
+        services = [(key[1], base) for key, base in self.slots.bases.items() if key[0] == "service"]
+
+        def each(slot: int) -> Iterator[Sample]:
+            for name, base in services:
+                yield "", (("service", name),), self.shared.total(base + slot)
+
+        yield from _family(
+            "fastmirror_endpoint_ejections_total",
+            "counter",
+            "Endpoints that got no requests for a while because they failed.",
+            each(counts.SERVICE_EJECTIONS),
+        )
+        yield from _family(
+            "fastmirror_upstream_overflow_total",
+            "counter",
+            "Requests and retries that were refused by the limits of a service.",
+            each(counts.SERVICE_OVERFLOWS),
+        )
 
     def _mirror(self, base: int) -> dict[int, int]:
         """A mirror's slots, read upwards: ends before beginnings."""

@@ -3,7 +3,7 @@
 Invariants: what is prepared changes nothing that is in force, and putting it in force cannot
 fail: a document holds as a whole or not at all; what is in flight ends with the objects that it
 began with; a mirror that a new document leaves as it was keeps its queue, its breaker and what it
-has in flight.
+has in flight, and a service its connections, its limits and its ejections.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from fastmirror.counts import (
     MIRROR_SLOTS,
     OFF,
     ROUTE_SLOTS,
+    SERVICE_SLOTS,
     SHADOW,
     UPSTREAM,
     MirrorCounts,
@@ -34,7 +35,6 @@ from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.table import RouteTable, default_route_name
 from fastmirror.rules.validate import all_mirrors, mirror_name
 from fastmirror.timers import Wheel
-from fastmirror.upstream.cluster import Cluster
 from fastmirror.upstream.registry import ClusterSet, Registry
 from fastmirror.upstream.resolve import Resolver
 
@@ -42,7 +42,7 @@ NO_ROUTE = "none"
 
 
 def declare_slots(rules: Rules, slots: SlotMap) -> None:
-    """Give every route and mirror of a document its slots, in the document's order."""
+    """Give every route, mirror and service of a document its slots, in the document's order."""
     slots.base(("route", NO_ROUTE), ROUTE_SLOTS)
     for route in rules.routes:
         slots.base(("route", route.name), ROUTE_SLOTS)
@@ -50,6 +50,7 @@ def declare_slots(rules: Rules, slots: SlotMap) -> None:
             slots.base(("mirror", route.name, mirror_name(mirror)), MIRROR_SLOTS)
     for service in rules.services:
         slots.base(("route", default_route_name(service.name)), ROUTE_SLOTS)
+        slots.base(("service", service.name), SERVICE_SLOTS)
 
 
 class Prepared:
@@ -60,7 +61,6 @@ class Prepared:
         self.primaries = primaries
         self.shadows = shadows
         self.mirrors: dict[tuple[str, str], tuple[MirrorSpec, Service, Mirror]] = {}
-        self.kept: list[tuple[Mirror, Cluster]] = []  # as they were, to copy to these from then on
 
 
 class Runtime:
@@ -81,8 +81,10 @@ class Runtime:
         counts = WorkerCounts(self.counters)
         self.resolver = Resolver(wheel.loop)
         idle = options.upstream_idle_timeout
-        self.primaries = Registry(wheel, counts, self.resolver, UPSTREAM, idle)
-        self.shadows = Registry(wheel, counts, self.resolver, SHADOW, idle)
+        self.primaries, self.shadows = (
+            Registry(wheel, counts, self.resolver, side, idle, options.workers, slots)
+            for side in (UPSTREAM, SHADOW)
+        )
         self.control = MirrorControl(
             options.mirror_memory // options.workers, shared.regions[0], GLOBAL_MIRROR_OFF
         )
@@ -115,7 +117,12 @@ class Runtime:
         Raises MemoryError when there are no slots left for its counts.
         """
         declare_slots(rules, self.slots)
-        return Prepared(table, ClusterSet(rules, self.primaries), ClusterSet(rules, self.shadows))
+        primaries, shadows = self.clusters
+        return Prepared(
+            table,
+            ClusterSet(rules, self.primaries, primaries),
+            ClusterSet(rules, self.shadows, shadows),
+        )
 
     def steps(self, rules: Rules, prepared: Prepared) -> Iterator[None]:
         """Prepare a route or a service at each step: thousands take longer than a turn may."""
@@ -131,26 +138,17 @@ class Runtime:
     def commit(self, prepared: Prepared) -> None:
         """Put what is prepared in force."""
         self.context.table = prepared.table
-        for mirror, cluster in prepared.kept:
-            mirror.cluster = cluster
         kept = {id(mirror) for _, _, mirror in prepared.mirrors.values()}
         self.former = [mirror for mirror in self._all_mirrors() if id(mirror) not in kept]
         self.mirrors = prepared.mirrors
         old, self.clusters = self.clusters, (prepared.primaries, prepared.shadows)
         for clusters in old:
             clusters.close()
-        self._retire_unused()
 
     def discard(self, prepared: Prepared) -> None:
         """Forget what was prepared, be it complete or not."""
         prepared.primaries.close()
         prepared.shadows.close()
-        self._retire_unused()
-
-    def _retire_unused(self) -> None:
-        registries = (self.primaries, self.shadows)
-        for registry, clusters in zip(registries, self.clusters, strict=True):
-            registry.retire_unused(clusters.addresses())
 
     def _action(
         self, route: Route, services: dict[str, Service], prepared: Prepared
@@ -161,8 +159,7 @@ class Runtime:
             cluster = prepared.shadows.get(spec.service, spec.subset)
             known = self.mirrors.get(key)
             if known is not None and known[0] == spec and known[1] == service:
-                mirror = known[2]
-                prepared.kept.append((mirror, cluster))
+                mirror = known[2]  # and the cluster is the one that it has
             else:
                 mirror = Mirror(
                     route.name,

@@ -8,9 +8,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from fastmirror._head import Fields
+from fastmirror.http1.target import host_and_port
 from fastmirror.manifests.compile import compile_manifests
 from fastmirror.manifests.source import ManifestError
 from fastmirror.rules.model import Rules
+from fastmirror.rules.request import Request
+from fastmirror.rules.table import RouteTable
 
 TASK = Path(__file__).parent / "manifests"
 FQDN = "httpbin.default.svc.cluster.local"
@@ -108,6 +112,26 @@ def refused(*texts, **options):
     with pytest.raises(ManifestError) as caught:
         compiled(*texts, **options)
     return caught.value.problems
+
+
+def answers(rules, host, target="/", *headers, method="GET"):
+    """What answers a request: the first label of a service, or a status."""
+    name, port = host_and_port(host.encode())
+    fields = Fields()
+    for pair in (("host", host), *headers):
+        fields.add(*(part.encode() for part in pair))
+    request = Request(method.encode(), target.encode(), name, fields, b"10.0.0.1", port)
+    table = RouteTable(msgspec.convert(rules, Rules))
+    entry = table.find(request)
+    if entry is None:
+        return 404
+    if entry.name.startswith("service/"):
+        return entry.name
+    (route,) = (route for route in rules["routes"] if route["name"] == entry.name)
+    if "to" not in route:
+        return (route.get("direct_response") or {"status": 301} | route["redirect"])["status"]
+    (to,) = route["to"]
+    return to["service"].partition(".")[0] if "service" in to else to["status"]
 
 
 def mirrors(rules):

@@ -49,7 +49,37 @@ LEAF = (
     mirrors: [{destination: {host: web, subset: v1}}]
 """
 )
+LISTENERS = """\
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: gw}
+spec:
+  gatewayClassName: fast
+  listeners:
+  - {name: a, port: 80, protocol: HTTP, allowedRoutes: {kinds: [{kind: HTTPRoute}], namespaces:
+      {from: Selector, selector: {matchLabels: {a: b}, matchExpressions: [{key: c, operator: In,
+        values: [d]}]}}}}
+  - {name: b, port: 81, protocol: HTTP, hostname: '*.test',
+      allowedRoutes: {namespaces: {from: All}}}
+  - {name: c, port: 443, protocol: HTTPS, hostname: a.test, tls: {mode: Terminate}}
+"""
+ATTACHED = (
+    HR.replace("name: web", "name: attached").replace(
+        "[{name: gateway}]",
+        "[{name: gw, sectionName: b, port: 81}, {name: gw},"
+        " {kind: Service, group: '', name: web, port: 80}]\n  hostnames: [a.test, '*.b.test']",
+    )
+    + BACKEND
+    + """\
+    timeouts: {request: 2s, backendRequest: 1s}
+    retry: {codes: [503], attempts: 1, backoff: 1s}
+  - backendRefs: [{name: web, port: 80, filters: [{type: URLRewrite, urlRewrite: {hostname: a}},
+      {type: RequestMirror, requestMirror: {backendRef: {name: b, port: 80}}}]}]
+"""
+)
+NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {a: b, c: d}}\n"
 SEEDS = [
+    LISTENERS, ATTACHED, NAMESPACE,
     WEB, LEAF, SLICE, ENTRY + "  resolution: DNS\n", WORKLOAD, GRANT,
     RULE + "  workloadSelector: {matchLabels: {app: a}}\n" + POLICY,
     RULE.replace("name: web", "name: more") + "  subsets: [{name: v2, labels: {a: b}}]\n",
@@ -79,7 +109,14 @@ SEEDS = [
 ]  # fmt: skip
 
 # What is said of the whole.
-OF_NO_PLACE = ("--gateway", "web is in several namespaces", "web.", "api.example", "b.example")
+OF_NO_PLACE = (
+    "routes of several gateways ",
+    "--gateway",
+    "web is in several namespaces",
+    "web.",
+    "api.example",
+    "b.example",
+)
 
 
 def places(data, path=()):

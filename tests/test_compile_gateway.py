@@ -107,8 +107,8 @@ ROUTE_MISTAKES = [
      "8: HTTPRoute/web: spec.rules[0].matches[0].headers[0].value: is required"),
     (BACKEND + "    sessionPersistence: {}\n",
      "8: HTTPRoute/web: spec.rules[0].sessionPersistence: "),
-    (BACKEND + "    timeouts: {backendRequest: 1s}\n",
-     "8: HTTPRoute/web: spec.rules[0].timeouts.backendRequest: "),
+    (BACKEND + "    timeouts: {request: 1s, backendRequest: 1s1ms}\n",
+     "8: HTTPRoute/web: spec.rules[0].timeouts.backendRequest: is longer than request"),
 ]  # fmt: skip
 
 

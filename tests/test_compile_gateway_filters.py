@@ -9,12 +9,13 @@ from compiling import BACKEND, HR, WEB, compiled, refused
 
 TO = [{"service": "web.default.svc.cluster.local"}]
 FOUND = {"status": 302}
-MIRROR = "{type: RequestMirror, requestMirror: {backendRef: {name: web, port: 80}}}"
+MIRROR = "{type: RequestMirror, requestMirror: {backendRef: {name: shadow, port: 80}}}"
+SHADOW = WEB.replace("web", "shadow")
 
 
 def route(text, *, warned=()):
     """The one route of a rule, without what every route has."""
-    rules, warnings = compiled(WEB, HR + text)
+    rules, warnings = compiled(WEB, HR + text, SHADOW)
     assert len(warnings) == len(warned), warnings
     for warning, words in zip(warnings, warned, strict=True):
         assert words in warning
@@ -58,7 +59,7 @@ def test_both_modifiers_and_a_mirror():
     ]
     found = route(BACKEND + f"    filters: [{', '.join(items)}]\n")
     assert found["headers"] == {"request": {"set": {"a": "b"}}, "response": {"remove": ["c"]}}
-    assert [mirror["name"] for mirror in found["mirrors"]] == ["web", "web#2"]
+    assert [mirror["name"] for mirror in found["mirrors"]] == ["shadow", "shadow#2"]
 
 
 def test_of_equivalent_names_the_first_counts():
@@ -245,8 +246,8 @@ TOGETHER = [
      "8: HTTPRoute/web: spec.rules[0].filters[0].requestRedirect: RequestRedirect and backendRefs"),
     (BACKEND + "    matches: [{}, {path: {type: Exact, value: /}}]\n" + PREFIX,
      "9: HTTPRoute/web: spec.rules[0].filters[0].urlRewrite.path.replacePrefixMatch: only a Path"),
-    (f"  - backendRefs: [{{name: web, port: 80, filters: [{MIRROR}]}}]\n",
-     "7: HTTPRoute/web: spec.rules[0].backendRefs[0].filters[0]: filter RequestMirror is not"),
+    (f"  - backendRefs: [{{name: web, port: 80, filters: [{REDIRECT}]}}]\n",
+     "7: HTTPRoute/web: spec.rules[0].backendRefs[0].filters[0]: filter RequestRedirect is not"),
 ]  # fmt: skip
 
 

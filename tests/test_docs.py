@@ -181,6 +181,7 @@ def rendered() -> dict[str, tuple[str, set[str]]]:
     slots = counts.SlotMap()
     slots.base(("route", "r"), counts.ROUTE_SLOTS)
     slots.base(("mirror", "r", "m"), counts.MIRROR_SLOTS)
+    slots.base(("service", "s"), counts.SERVICE_SLOTS)
     text = MetricsPage(counts.SharedCounts(1), slots, 0.0).render([])
     found: dict[str, tuple[str, set[str]]] = {}
     name = ""

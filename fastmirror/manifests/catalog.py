@@ -98,7 +98,7 @@ class Catalog:
     def no_address(self, host: str) -> str | None:
         """Why a reference to the host is worth nothing, now and while running."""
         known = self.hosts.get(host)
-        if self.dns or self.is_mapped(host) or (known and known.workloads):
+        if self.dns or self.is_mapped(host) or (known and (known.workloads or known.listed)):
             return None
         return f"invalid reference: neither the manifests nor --map give {host} an address"
 

@@ -14,7 +14,7 @@ from msgspec import structs
 
 from fastmirror.manifests.addresses import is_host, parse_maps
 from fastmirror.manifests.catalog import Catalog
-from fastmirror.manifests.drafts import Actions, Draft, fewest, given, specificity, unique
+from fastmirror.manifests.drafts import Actions, Draft, fewest, given, unique
 from fastmirror.manifests.fields import Report
 from fastmirror.manifests.gateway import read_http_routes
 from fastmirror.manifests.istio import read_virtual_services
@@ -24,7 +24,7 @@ from fastmirror.manifests.kubernetes import read_kubernetes
 from fastmirror.manifests.selection import Selection, parse_selection
 from fastmirror.manifests.source import ManifestError, Resource, read_resources
 from fastmirror.rules.load import RulesError, decode_rules, encode_rules
-from fastmirror.rules.model import HostPolicy, Match, Route, Rules
+from fastmirror.rules.model import HostPolicy, Match, Mirror, Route, Rules
 
 DEFAULT_SHADOW_HOST = "-shadow"
 
@@ -52,7 +52,7 @@ def compile_manifests(
     _read_hosts(resources, catalog, selection)
     drafts = [
         *read_virtual_services(resources, catalog, selection),
-        *read_http_routes(resources, catalog),
+        *read_http_routes(resources, catalog, selection),
     ]
     if shadow_host != "keep" and not is_host(f"a{shadow_host}"):
         report.problems.append(f"--shadow-host {shadow_host}: expected keep or a host's suffix")
@@ -83,7 +83,7 @@ def _routes(drafts: Sequence[Draft], catalog: Catalog) -> list[Route]:
 
     Neighbours that differ in their matches alone are one route.
     """
-    ordered = sorted(drafts, key=lambda draft: (specificity(draft.hosts[0]), draft.rank))
+    ordered = sorted(drafts, key=lambda draft: draft.place)
     routes: list[Route] = []
     names: set[str] = set()
 
@@ -120,9 +120,18 @@ def _routes(drafts: Sequence[Draft], catalog: Catalog) -> list[Route]:
 
 def _with_shadow_host(routes: Sequence[Route], shadow_host: str) -> list[Route]:
     host: Any = "keep" if shadow_host == "keep" else HostPolicy(suffix=shadow_host)
+
+    def renamed(mirrors: Sequence[Mirror]) -> list[Mirror]:
+        return [structs.replace(mirror, host=host) for mirror in mirrors]
+
     return [
         structs.replace(
-            route, mirrors=[structs.replace(mirror, host=host) for mirror in route.mirrors]
+            route,
+            to=[
+                structs.replace(each, mirrors=renamed(each.mirrors)) if each.mirrors else each
+                for each in route.to
+            ],
+            mirrors=renamed(route.mirrors),
         )
         for route in routes
     ]

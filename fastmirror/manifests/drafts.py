@@ -55,7 +55,8 @@ class Actions:
     @property
     def by_prefix(self) -> bool:
         """It matters which of its matches took the request: what that took is replaced."""
-        return any(edit and edit.prefix is not None for edit in (self.rewrite, self.redirect))
+        edits = (self.rewrite, self.redirect, *(each.rewrite for each in self.to))
+        return any(edit and edit.prefix is not None for edit in edits)
 
 
 @dataclass(slots=True)
@@ -64,6 +65,18 @@ class Draft:
     matches: list[Match]  # none: every request
     actions: Actions
     rank: tuple[Any, ...]  # begins with a number for each API, so that ranks compare
+    # Of a Gateway whose listeners see different routes: the hostname of the listener, and its port
+    # if that is not one of several. What is for them comes first, whole.
+    listener: str | None = None
+    port: int | None = None
+    at: Field | None = None  # where its match stands
+
+    @property
+    def place(self) -> tuple[Any, ...]:
+        """Sorts as the first match should be found."""
+        first = (1, 0) if self.port is None else (0, self.port)
+        host = self.hosts[0]
+        return (*first, specificity(self.listener or host), specificity(host), self.rank)
 
 
 def by_specificity(hosts: Sequence[str]) -> Iterator[list[str]]:
@@ -96,18 +109,27 @@ def add_mirror(
     target: Target,
     percent: float | None = None,
     fraction: Fraction | None = None,
+    others: Sequence[Mirror] = (),
 ) -> None:
-    """Appends a mirror under a name that is its own within the route: httpbin-v2."""
+    """Appends a mirror under a name that is its own within the route, where there may be
+    ``others``: httpbin-v2.
+    """
     wanted = short_name(target.host) + (f"-{target.subset}" if target.subset else "")
     mirrors.append(
         Mirror(
             service=target.service,
             subset=target.subset,
-            name=unique(wanted, {mirror.name or "" for mirror in mirrors}),
+            name=unique(wanted, {mirror.name or "" for mirror in (*mirrors, *others)}),
             percent=None if percent == 100 else percent,
             fraction=fraction,
         )
     )
+
+
+def is_all(to: Sequence[Destination], target: Target) -> bool:
+    """Whether all requests that go ``to`` these go to the target."""
+    taking = {(each.service, each.subset) for each in to if each.weight}
+    return taking == {(target.service, target.subset)}
 
 
 def unique(name: str, taken: set[str]) -> str:

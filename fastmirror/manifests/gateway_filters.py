@@ -7,6 +7,7 @@ that may occur once is read once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ _TYPES = {
     "RequestRedirect": "requestRedirect",
     "URLRewrite": "urlRewrite",
 }
+# Those that a single backend can have.
+BACKEND_TYPES = ("RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "URLRewrite")
 _CODES = (301, 302, 303, 307, 308)
 
 
@@ -36,40 +39,38 @@ class Filters:
     rewrite: Rewrite = field(default_factory=Rewrite)
     cors: Cors | None = None
     mirrors: list[Field] = field(default_factory=list)
+    # One of them is not supported and may be what guards the backend: requests get no other answer.
+    broken: bool = False
 
 
-def read_filters(rule: Field) -> Filters:
-    """The filters of a rule."""
-    found = _by_type(rule["filters"], tuple(_TYPES))
+def read_filters(owner: Field, matches: Field, types: Sequence[str] = tuple(_TYPES)) -> Filters:
+    """The filters of a rule with those matches, or of one of its backends."""
+    found = _by_type(owner["filters"], types)
     redirect, rewrite = _one(found, "RequestRedirect"), _one(found, "URLRewrite")
     if redirect and rewrite:
         rewrite.problem("RequestRedirect and URLRewrite cannot be used together")
-    if redirect and rule["backendRefs"].items():
+    if redirect and owner["backendRefs"].items():
         redirect.problem("RequestRedirect and backendRefs cannot be used together")
     filters = Filters(_headers(found), mirrors=found.get("RequestMirror", []))
+    filters.broken = len(owner["filters"].items()) > sum(map(len, found.values()))
     if cors := _one(found, "CORS"):
         filters.cors = read_gateway_cors(cors)
     if redirect:
-        filters.redirect = _redirect(redirect, rule["matches"])
+        filters.redirect = _redirect(redirect, matches)
     if rewrite:
         rewrite.knows("hostname", "path")
-        path = _path(rewrite["path"], rule["matches"])
+        path = _path(rewrite["path"], matches)
         filters.rewrite = Rewrite(host=_hostname(rewrite["hostname"]), **path)
     return filters
 
 
-def read_header_filters(at: Field) -> Headers:
-    """The filters of a single backend."""
-    return _headers(_by_type(at, ("RequestHeaderModifier", "ResponseHeaderModifier")))
-
-
-def _by_type(filters: Field, supported: tuple[str, ...]) -> dict[str, list[Field]]:
+def _by_type(filters: Field, supported: Sequence[str]) -> dict[str, list[Field]]:
     found: dict[str, list[Field]] = {}
     for item in filters.items():
         kind = item["type"].text()
         if kind not in supported:
             if kind:
-                item.unsupported(f"filter {kind}")
+                _refuse(item, kind)
             continue
         at = item.knows("type", _TYPES[kind])[_TYPES[kind]]
         if not at.given:
@@ -79,6 +80,13 @@ def _by_type(filters: Field, supported: tuple[str, ...]) -> dict[str, list[Field
         else:
             found.setdefault(kind, []).append(at)
     return found
+
+
+def _refuse(item: Field, kind: str) -> None:
+    if item.origin.report.lenient:
+        item.warn(f"filter {kind} is not supported here: requests are answered with 500")
+    else:
+        item.problem(f"filter {kind} is not supported here (--lenient answers with 500)")
 
 
 def _one(found: dict[str, list[Field]], kind: str) -> Field | None:

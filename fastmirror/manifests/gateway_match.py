@@ -6,6 +6,7 @@ prefix, a method, most headers, most query parameters.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from fastmirror.manifests.drafts import TOKEN, regex
@@ -14,6 +15,10 @@ from fastmirror.rules.model import HeaderMatch, Match, PathMatch, StringMatch
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
 _EXACT, _PREFIX, _REGEX = range(3)  # as Istio ranks them: a regular expression comes last
+
+# As the API has them; a request's dot segments are resolved before it is matched.
+_PATH = re.compile(r"(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9A-Fa-f]{2})+")
+_NO_PATH = re.compile(r"//|/\.\.?(/|$)|%2[fF]")
 
 EVERY_REQUEST = (Match(), (_PREFIX, 0, 1, 0, 0))
 
@@ -46,6 +51,8 @@ def _path(at: Field) -> tuple[PathMatch | None, int, int]:
         at["type"].expected("Exact, PathPrefix or RegularExpression")
     if not value.startswith("/"):
         at["value"].expected("a path that begins with /")
+    elif not _PATH.fullmatch(value) or _NO_PATH.search(value):
+        at["value"].expected("a path as requests have it, without //, dot segments and %2F")
     if kind == "Exact":
         return PathMatch(exact=value), _EXACT, len(value)
     prefix = value.rstrip("/")

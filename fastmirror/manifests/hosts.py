@@ -20,6 +20,7 @@ class Port:
     number: int
     name: str = ""
     target: int | None = None  # the workload's port, if it is another and a number
+    app_protocol: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Host:
     workloads: list[Workload] = field(default_factory=list)
     resolve: str | None = None  # the name to resolve where there are no workloads
     direct: bool = False  # that name resolves to the workloads, not to a virtual address
+    listed: bool = False  # the workloads are all there are, even if there are none
     any_port: bool = False  # nothing says which ports there are: those that are asked for
 
     def find_port(self, number: int | None = None) -> Port | None:
@@ -68,7 +70,7 @@ def find_endpoints(
     mapped = [m for m in mappings if m.port in (None, port.number) and m.names(host.name)]
     if mapped:
         return _mapped_endpoints(mapped, port.number, policy.subsets)
-    if host.workloads:
+    if host.workloads or host.listed:
         return [
             Endpoint(join(workload.address, number), workload.labels, workload.weight)
             for workload in host.workloads

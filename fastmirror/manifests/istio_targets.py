@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from fastmirror.manifests.addresses import is_host
 from fastmirror.manifests.catalog import Catalog, Target
-from fastmirror.manifests.drafts import A_NAME, NAME, add_mirror, given
+from fastmirror.manifests.drafts import A_NAME, NAME, add_mirror, given, is_all
 from fastmirror.manifests.fields import Field
 from fastmirror.manifests.istio_actions import read_headers
 from fastmirror.rules.model import Destination, Mirror
@@ -70,16 +70,11 @@ def read_mirrors(rule: Field, to: Sequence[Destination], catalog: Catalog) -> li
         wanted.append((item["destination"], _percent(item["percentage"])))
     for at, percent in wanted:
         target = _target(at, catalog)
-        if target and _is_all(to, target):
+        if target and is_all(to, target):
             at.problem("is where the requests go themselves: each would be sent there twice")
         elif target:
             add_mirror(mirrors, target, percent)
     return mirrors
-
-
-def _is_all(to: Sequence[Destination], target: Target) -> bool:
-    taking = {(each.service, each.subset) for each in to if each.weight}
-    return taking == {(target.service, target.subset)}
 
 
 def _old_percent(rule: Field) -> float:

@@ -25,6 +25,7 @@ _SERVICE_OVER = (
     "publishNotReadyAddresses", "sessionAffinity", "sessionAffinityConfig",
     "trafficDistribution",
 )  # fmt: skip
+_SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _ENDPOINT_OVER = ("deprecatedTopology", "hints", "hostname", "nodeName", "zone")
 
 Pods = dict[tuple[str, str], Labels]
@@ -69,9 +70,9 @@ def _service(resource: Resource, selectable: Selectable) -> Host:
         spec.expected("a mapping")
     ports = []
     for item in spec["ports"].items():
-        item.knows("name", "port", "protocol", "targetPort", over=("appProtocol", "nodePort"))
+        item.knows("appProtocol", "name", "port", "protocol", "targetPort", over=("nodePort",))
         number = item["port"].integer(1, 65535)
-        if item["protocol"].text("TCP") == "TCP":
+        if _is_tcp(item):
             target = item["targetPort"]
             # A named target is resolved by the pod: endpoints carry its number.
             is_name = isinstance(target.value, str)
@@ -80,10 +81,14 @@ def _service(resource: Resource, selectable: Selectable) -> Host:
                     number,
                     item["name"].string(""),
                     None if is_name or not target.given else target.integer(1, 65535),
+                    item["appProtocol"].string(""),
                 )
             )
     name = service_host(resource.name, resource.namespace)
-    if spec["type"].text("ClusterIP") == "ExternalName":
+    kind = spec["type"].text("ClusterIP")
+    if kind not in _SERVICE_TYPES:
+        spec["type"].expected(f"one of {', '.join(_SERVICE_TYPES)}")
+    if kind == "ExternalName":
         return Host(name, ports, resolve=spec["externalName"].text(), any_port=not ports)
     selector = spec["selector"].labels()
     return Host(
@@ -97,6 +102,8 @@ def _service(resource: Resource, selectable: Selectable) -> Host:
 
 def _endpoint_slice(resource: Resource, catalog: Catalog, pods: Pods) -> None:
     root = resource.root.knows(*_TOP, "addressType", "endpoints", "ports")
+    if root["addressType"].text() not in ("IPv4", "IPv6", "FQDN", ""):
+        root["addressType"].expected("IPv4, IPv6 or FQDN")
     labels = root["metadata"]["labels"]
     service = labels.labels().get(_SERVICE_OF_SLICE)
     if service is None or not is_host(service):
@@ -107,7 +114,13 @@ def _endpoint_slice(resource: Resource, catalog: Catalog, pods: Pods) -> None:
     for item in root["endpoints"].items():
         item.knows("addresses", "conditions", "targetRef", over=_ENDPOINT_OVER)
         pod_labels = _pod_labels(item["targetRef"], resource.namespace, pods)
-        if item["conditions"]["ready"].boolean(True):
+        # One that is ending is not ready: it still serves, but only what it has begun.
+        conditions = item["conditions"].knows("ready", "serving", "terminating")
+        ready, *_ = [
+            conditions[name].boolean(name == "ready")
+            for name in ("ready", "serving", "terminating")
+        ]
+        if ready:
             workloads += [
                 Workload(read_address(address), ports, pod_labels, only_ports=True)
                 for address in item["addresses"].items()
@@ -118,7 +131,10 @@ def _endpoint_slice(resource: Resource, catalog: Catalog, pods: Pods) -> None:
 def _endpoints(resource: Resource, catalog: Catalog, pods: Pods) -> None:
     root = resource.root.knows(*_TOP, "subsets")
     host = service_host(resource.name, resource.namespace)
-    for subset in root["subsets"].items():
+    subsets = root["subsets"].items()
+    if not subsets:
+        _extend(catalog, host, {}, [], root)
+    for subset in subsets:
         subset.knows("addresses", "ports", over=("notReadyAddresses",))
         ports = _ports(subset["ports"])
         workloads = []
@@ -133,9 +149,17 @@ def _ports(ports: Field) -> dict[str, int]:
     """Numbers by name; a service with one port need not name it."""
     numbers = {}
     for item in ports.items():
-        item.knows("name", "port", over=("appProtocol", "protocol"))
-        numbers[item["name"].string("")] = item["port"].integer(1, 65535)
+        item.knows("name", "port", "protocol", over=("appProtocol",))
+        if _is_tcp(item):
+            numbers[item["name"].string("")] = item["port"].integer(1, 65535)
     return numbers
+
+
+def _is_tcp(item: Field) -> bool:
+    protocol = item["protocol"].text("TCP")
+    if protocol not in ("TCP", "UDP", "SCTP"):
+        item["protocol"].expected("TCP, UDP or SCTP")
+    return protocol == "TCP"
 
 
 def _pod_labels(reference: Field, namespace: str, pods: Pods) -> Labels:
@@ -149,5 +173,6 @@ def _extend(
     if name not in catalog.hosts:
         numbers = [Port(number, port) for port, number in ports.items()]
         catalog.add(Host(name, numbers, resolve=name), where)
+    catalog.hosts[name].listed = True
     known = catalog.hosts[name].workloads
     known += [workload for workload in workloads if workload not in known]

@@ -18,7 +18,9 @@ from fastmirror.manifests.fields import Field, Origin, Report
 from fastmirror.yaml_documents import Document, YamlError, read_documents
 
 _ISTIO = ("networking.istio.io/v1", "networking.istio.io/v1beta1", "networking.istio.io/v1alpha3")
-_GATEWAY = ("gateway.networking.k8s.io/v1", "gateway.networking.k8s.io/v1beta1")
+_GATEWAY = tuple(
+    f"gateway.networking.k8s.io/{version}" for version in ("v1", "v1beta1", "v1alpha2")
+)
 
 # Kind -> the versions of it that are read, by their apiVersion.
 _READ = {
@@ -26,8 +28,10 @@ _READ = {
     "DestinationRule": _ISTIO,
     "ServiceEntry": _ISTIO,
     "WorkloadEntry": _ISTIO,
+    "Gateway": _GATEWAY,
     "HTTPRoute": _GATEWAY,
     "ReferenceGrant": _GATEWAY,
+    "Namespace": ("v1",),  # for its labels
     "Service": ("v1",),
     "Endpoints": ("v1",),
     "EndpointSlice": ("discovery.k8s.io/v1",),
@@ -35,13 +39,14 @@ _READ = {
 }
 # What is met beside them and says nothing about routing here.
 _READ_OVER = {
-    "Gateway": (*_ISTIO, *_GATEWAY),
+    "Gateway": _ISTIO,
     "GatewayClass": _GATEWAY,
-    "Namespace": ("v1",),
+    "ConfigMap": ("v1",),
+    "Secret": ("v1",),
     "ServiceAccount": ("v1",),
     "Deployment": ("apps/v1",),
 }
-_KINDS = _READ | _READ_OVER
+_KINDS = {kind: (*_READ.get(kind, ()), *_READ_OVER.get(kind, ())) for kind in (*_READ, *_READ_OVER)}
 DNS_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME = re.compile(r"[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?")
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -169,7 +174,7 @@ def _resource(root: Field) -> Resource | None:
     if version not in _KINDS[kind]:
         root["apiVersion"].expected(" or ".join(_KINDS[kind]))
         return None
-    if kind in _READ_OVER:
+    if version in _READ_OVER.get(kind, ()):
         return None
     metadata = root["metadata"]
     if not isinstance(metadata.value, dict):

@@ -127,7 +127,7 @@ class Mirror(CopyOwner):
         if reason >= 0:
             self.counts.dropped(reason)
             return None
-        member = self.cluster.pick(request)
+        member = self.cluster.pick(request, None)
         if member is None:
             self.counts.dropped(NO_ENDPOINT)
             return None

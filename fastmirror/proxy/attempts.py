@@ -41,7 +41,8 @@ class RetryPolicy:
             for status in (_STATUSES.get(word, range(0)) if isinstance(word, str) else (word,))
         )
         # The default only looks for an endpoint that is there: what fails is not asked again.
-        self.same_endpoint = spec != Retries()
+        default = Retries()
+        self.same_endpoint = (spec.attempts, spec.retry_on) != (default.attempts, default.retry_on)
         self.backoff = seconds(spec.backoff)
         self.max_body = size(spec.max_body)
         self.replays = self.on_reset or (spec.attempts > 0 and bool(self.statuses))

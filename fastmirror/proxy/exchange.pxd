@@ -28,7 +28,7 @@ from fastmirror.upstream.cluster cimport Cluster, Member
 from fastmirror.upstream.connection cimport ResponseHandler, UpstreamConnection
 
 # Imported constants that are C integers here.
-cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
+cdef int BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, OVERFLOW, UPGRADED
 cdef int CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 
 
@@ -53,6 +53,9 @@ cdef class Exchange(ResponseHandler):
     cdef readonly Member member
     cdef readonly Cluster cluster
     cdef readonly Target target                  # None: not routed yet
+    cdef bint admitted                  # it counts among its cluster's limits
+    cdef bint retrying                  # and among its cluster's retries
+    cdef bytes cookie                   # the value that the answer sets; None: none
     cdef bytes sent_host                # as the primary gets it
     cdef bytes origin                   # of a cross-origin request that the route allows; or None
     cdef object own                     # (media type, field lines, body) of the route's answer
@@ -97,6 +100,7 @@ cdef class Exchange(ResponseHandler):
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
         host=bytes, early=list, lines=bytes)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
+
     @cython.locals(tries=Attempts)
     cdef int _keep_for_retries(self, list early) except -1
     cdef int _refuse_copies(self, list mirrors, int reason) except -1
@@ -117,6 +121,7 @@ cdef class Exchange(ResponseHandler):
     cdef int client_eof(self) except -1
     cdef int client_paused(self, bint paused) except -1
     cdef int client_timed_out(self) except -1
+
     @cython.locals(policy=RetryPolicy, tries=Attempts, other=Member)
     cdef bint _retry(self, bint untouched) except -1
     cdef str _exhausted(self, str flags, bint wanted)
@@ -124,6 +129,7 @@ cdef class Exchange(ResponseHandler):
     cpdef object timed_out(self)
     cdef int _stop_trying(self) except -1
     cdef bint _retry_answer(self, int status) except -1
+    cdef int _blame(self, int kind) except -1
     cdef bint _cut(self, int kind, str reason) except -1
     cdef int _give_up(self, int kind, str reason, str more) except -1
     cdef int _reply(self, int status, str flags, str text) except -1

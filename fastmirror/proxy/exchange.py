@@ -19,7 +19,14 @@ from fastmirror._core import (
     write_trailers,
 )
 from fastmirror._head import Fields
-from fastmirror.counts import BODY_TOO_LARGE, CONNECTED, NO_ENDPOINT, NOT_ROUTED, UPGRADED
+from fastmirror.counts import (
+    BODY_TOO_LARGE,
+    CONNECTED,
+    NO_ENDPOINT,
+    NOT_ROUTED,
+    OVERFLOW,
+    UPGRADED,
+)
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
 from fastmirror.mirror.copy import Copy
 from fastmirror.mirror.mirror import Mirror
@@ -85,6 +92,8 @@ class Exchange(ResponseHandler):
         self.member: Member | None = None
         self.cluster: Cluster | None = None
         self.target: Target | None = None
+        self.admitted = self.retrying = False
+        self.cookie: bytes | None = None
         self.sent_host = host
         self.own: tuple[bytes | None, bytes, bytes] | None = None
         self.origin: bytes | None = None
@@ -177,7 +186,9 @@ class Exchange(ResponseHandler):
             self._refuse_copies(target.mirrors, NOT_ROUTED)
             return self._reply(target.status, "NR", "the route's backend is no valid one")
         self.cluster = target.cluster
-        self.member = self.cluster.pick(request)
+        if self.cluster.sticky is not None:
+            self.cookie = self.cluster.sticky.made_for(request)
+        self.member = self.cluster.pick(request, self.cookie)
         if self.member is None:
             self._refuse_copies(target.mirrors, NO_ENDPOINT)
             return self._reply(503, "UH", "no usable endpoint")
@@ -185,6 +196,11 @@ class Exchange(ResponseHandler):
         if 0 <= action.max_body < self.fields.content_length:
             self._refuse_copies(target.mirrors, BODY_TOO_LARGE)
             return self._reply(413, "-", "the body is too large")
+        if self.cluster.limits is not None:
+            self.admitted = self.cluster.limits.admits(self.member.pool)
+            if not self.admitted:
+                self._refuse_copies(target.mirrors, OVERFLOW)
+                return self._reply(503, "UO", "too many requests for the service")
         fields, wanted, host = self.fields, request.target, self.host
         if target.edits:
             fields = target.request.apply(fields)
@@ -424,8 +440,17 @@ class Exchange(ResponseHandler):
             return 0
         return self.client.context.wheel.arm(connection, self.client.context.idle_timeout)
 
+    def refused(self, reason: str) -> int:
+        self.connecting = False
+        if self.over or self.refusal:
+            return 0
+        abort_copies(self.copies)
+        return self._reply(503, "UO", reason)
+
     def connect_failed(self, reason: str) -> int:
         self.connecting = False
+        if self.member is not None:
+            self.member.failed(503)
         if self.over or self.refusal:
             return 0
         assert self.action is not None
@@ -448,6 +473,10 @@ class Exchange(ResponseHandler):
         other = self.cluster.other(self.tried)
         if other is None and not policy.same_endpoint:
             return False
+        if not self.retrying:
+            self.retrying = self.cluster.retry_begins()
+            if not self.retrying:
+                return False
         # An answer that is not read to its end costs its connection, as in Envoy.
         self._release(False)
         if other is not None:
@@ -486,6 +515,8 @@ class Exchange(ResponseHandler):
     def timed_out(self) -> None:
         """The route's timeout is over, in whatever attempt."""
         if not self.over and not self.refusal:
+            if self.connection is not None:  # else it waited for one
+                self._blame(TIMED_OUT)
             self._release(False)
             if not self._cut(TIMED_OUT, "the endpoint did not answer in time"):
                 self._give_up(TIMED_OUT, "", "-")
@@ -504,6 +535,8 @@ class Exchange(ResponseHandler):
         )
 
     def response_head(self, connection: UpstreamConnection) -> int:
+        if self.member is not None:
+            self.member.answered(connection.status)
         if self.tries is not None and self._retry_answer(connection.status):
             return 0
         self.status = connection.status
@@ -524,6 +557,8 @@ class Exchange(ResponseHandler):
             fields = self.target.response.apply(fields)
         if self.origin is not None and self.action is not None and self.action.cors is not None:
             fields = self.action.cors.apply(fields, self.origin)
+        if self.cookie is not None and self.cluster is not None and self.cluster.sticky is not None:
+            fields = self.cluster.sticky.apply(fields, self.cookie)
         with_length = body == LENGTH or (body == NO_BODY and self.status != 204)
         return self.client.send_later(
             write_response(
@@ -570,6 +605,8 @@ class Exchange(ResponseHandler):
         if self.upgrade is None:
             return self.failed(connection, PROTOCOL, "invalid answer: 101 without being asked")
         self._stop_trying()
+        if self.member is not None:
+            self.member.answered(101)
         self.status = 101
         self.answered = True
         self.answered_at = now()
@@ -587,7 +624,7 @@ class Exchange(ResponseHandler):
     def failed(self, connection: UpstreamConnection, kind: int, reason: str) -> int:
         self._release(False)
         if self._cut(kind, reason):
-            return 0
+            return self._blame(kind)
         if (
             kind == RESET
             and connection.exchanges > 1
@@ -601,10 +638,17 @@ class Exchange(ResponseHandler):
             assert self.member is not None
             self.connecting = True
             return self.member.pool.connect(self, self.client.context.connect_timeout)
+        self._blame(kind)
         wanted = self.action is not None and self.action.retries.on_reset
         if wanted and self._retry(False):
             return 0
         return self._give_up(kind, reason, self._exhausted("-", wanted))
+
+    def _blame(self, kind: int) -> int:
+        """The endpoint failed, in whatever way."""
+        if self.member is None or self.tunnel:
+            return 0
+        return self.member.failed(504 if kind == TIMED_OUT else 503 if kind == RESET else 502)
 
     def _cut(self, kind: int, reason: str) -> bool:
         """End an answer of which some was sent; False: the client has got nothing yet."""
@@ -726,6 +770,8 @@ class Exchange(ResponseHandler):
                 self.member.pool.give_back(connection)
             else:
                 self.member.pool.discard(connection)
+        elif self.connecting and self.member is not None:
+            self.member.pool.leave(self)
         return 0
 
     def _maybe_done(self) -> int:
@@ -745,6 +791,10 @@ class Exchange(ResponseHandler):
     def _done(self, keep: bool) -> int:
         self.over = True
         self.waiting = None
+        if self.admitted and self.cluster is not None and self.cluster.limits is not None:
+            self.cluster.limits.request_ended()
+        if self.retrying and self.cluster is not None:
+            self.cluster.retry_ended()
         self._stop_trying()
         context = self.client.context
         counts = self.action.counts if self.action is not None else context.no_route

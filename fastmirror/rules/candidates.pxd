@@ -21,6 +21,8 @@ cdef class Candidates:
 
 
 cdef int give(RouteList part, Request request, list lists) except -1
+
+
 @cython.locals(
     count=Py_ssize_t, number=Py_ssize_t, heap=list, at=list, routes=list, entry=RouteEntry,
     last=RouteEntry)

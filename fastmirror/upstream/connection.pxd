@@ -1,5 +1,6 @@
 cimport cython
 
+from fastmirror._core cimport now
 from fastmirror._framing cimport Chunks, Head
 from fastmirror._head cimport Fields, part
 from fastmirror._outlet cimport Outlet
@@ -16,6 +17,7 @@ cdef int CHUNKED, INVALID, LENGTH, NO_BODY, UNTIL_CLOSE
 cdef class ResponseHandler:
     cdef int connected(self, UpstreamConnection connection) except -1
     cdef int connect_failed(self, str reason) except -1
+    cdef int refused(self, str reason) except -1
     cdef int informational(self, UpstreamConnection connection) except -1
     cdef int response_head(self, UpstreamConnection connection) except -1
     cdef int response_data(self, bytes data) except -1
@@ -37,6 +39,7 @@ cdef class UpstreamConnection(Timed):
     cdef ConnectionOwner owner
     cdef Wheel wheel
     cdef readonly object transport
+    cdef readonly double since          # when it was made; 0: not yet
     cdef Outlet outlet
     cdef ResponseHandler handler        # None: idle
     # The exchange under way.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from fastmirror._core import now
 from fastmirror._framing import Chunks, Head
 from fastmirror._head import Fields, part
 from fastmirror._outlet import Outlet
@@ -41,6 +42,10 @@ class ResponseHandler:
 
     def connect_failed(self, reason: str) -> int:
         """It could not be had."""
+        return 0
+
+    def refused(self, reason: str) -> int:
+        """It is not even tried to have one: a limit of the service is reached."""
         return 0
 
     def informational(self, connection: UpstreamConnection) -> int:
@@ -99,6 +104,7 @@ class UpstreamConnection(Timed):
         self.owner = owner
         self.wheel = wheel
         self.transport: Any = None
+        self.since = 0.0
         self.handler: ResponseHandler | None = None
         self.fields = Fields()
         self.reason: bytes | None = None
@@ -192,6 +198,7 @@ class UpstreamConnection(Timed):
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
+        self.since = now()
         self.outlet.open(transport)
         if self.owner.receive_buffer:
             self.outlet.limit_reading(self.owner.receive_buffer)

@@ -11,6 +11,7 @@ cdef class Pool(ConnectionOwner):
     cdef int side
     cdef double idle_timeout
     cdef list idle                      # of UpstreamConnection, the last used at the end
+    cdef public long users              # clusters that have it
     cdef readonly long active           # exchanges under way, and connections being made
     cdef readonly long open             # connections
     cdef set connecting                 # tasks
@@ -19,12 +20,15 @@ cdef class Pool(ConnectionOwner):
 
     cdef UpstreamConnection take(self)
     cdef int connect(self, ResponseHandler handler, double timeout) except -1
-    cdef int _not_made(self, UpstreamConnection connection) except -1
+    cdef int open_for(self, ResponseHandler handler, double timeout) except -1
+    cdef int leave(self, ResponseHandler handler) except -1
+    cdef int made(self, UpstreamConnection connection) except -1
+    cdef int not_made(self, UpstreamConnection connection) except -1
     cdef int give_back(self, UpstreamConnection connection) except -1
     cdef int discard(self, UpstreamConnection connection) except -1
 
 
 cpdef bint is_open(UpstreamConnection connection) except -1
-cdef int close_connection(UpstreamConnection connection) except -1
-cdef int tell_connected(ResponseHandler handler, UpstreamConnection connection) except -1
+cpdef int close_connection(UpstreamConnection connection) except -1
+cpdef int tell_connected(ResponseHandler handler, UpstreamConnection connection) except -1
 cdef int tell_failed(ResponseHandler handler, str reason) except -1

@@ -37,7 +37,7 @@ class Pool(ConnectionOwner):
         self.idle_timeout = idle_timeout
         self.receive_buffer = SHADOW_BUFFER if side == SHADOW else 0
         self.idle: list[UpstreamConnection] = []
-        self.active = 0
+        self.users = self.active = 0
         self.open = 0
         self.connecting: set[asyncio.Task[None]] = set()
         self.retired = False
@@ -55,6 +55,10 @@ class Pool(ConnectionOwner):
     def connect(self, handler: ResponseHandler, timeout: float) -> int:
         """Open a connection for one exchange; the handler hears of its fate, later."""
         self.active += 1
+        return self.open_for(handler, timeout)
+
+    def open_for(self, handler: ResponseHandler, timeout: float) -> int:
+        """Open a connection for what is active already."""
         task = self.loop.create_task(self._connect(handler, timeout))
         self.connecting.add(task)
         task.add_done_callback(self.connecting.discard)
@@ -71,19 +75,33 @@ class Pool(ConnectionOwner):
                 else:
                     await self.loop.create_connection(lambda: protocol, address.host, address.port)
         except TimeoutError:
-            self._not_made(connection)
+            self.not_made(connection)
             tell_failed(handler, f"no connection to {address} within {timeout:g} s")
         except OSError as error:
-            self._not_made(connection)
+            self.not_made(connection)
             tell_failed(handler, f"no connection to {address}: {error.strerror or error}")
         except asyncio.CancelledError:
-            self._not_made(connection)
+            self.not_made(connection)
             tell_failed(handler, f"no connection to {address}: stopping")
             raise
         else:
-            tell_connected(handler, connection)
+            if is_open(connection):
+                self.made(connection)
+                tell_connected(handler, connection)
+            else:
+                self.not_made(connection)
+                tell_failed(handler, f"no connection to {address}: closed at once")
 
-    def _not_made(self, connection: UpstreamConnection) -> int:
+    def made(self, connection: UpstreamConnection) -> int:
+        """What was to be opened is open."""
+        return 0
+
+    def leave(self, handler: ResponseHandler) -> int:
+        """A handler that does not want its connection any more: it waits for none."""
+        return 0
+
+    def not_made(self, connection: UpstreamConnection) -> int:
+        """What was to be opened is not, or not any more."""
         self.active -= 1
         # uvloop closes a connection whose task is cancelled just when it is made, and says nothing.
         connection.connection_lost(None)
@@ -124,10 +142,6 @@ class Pool(ConnectionOwner):
         for connection in self.idle:
             close_connection(connection)
         self.idle.clear()
-
-    def revive(self) -> None:
-        """A rule names it again."""
-        self.retired = False
 
 
 def is_open(connection: UpstreamConnection) -> bool:

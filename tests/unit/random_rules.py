@@ -84,6 +84,12 @@ rewrites = st.one_of(
 )
 
 
+policies = optional(
+    connection_pool=optional(max_connections=st.integers(1, 3), max_requests=st.just(100)),
+    outlier_detection=st.just({}),
+)
+
+
 @st.composite
 def routes(draw, number: int) -> dict:
     route: dict[str, object] = {
@@ -130,7 +136,22 @@ def routes(draw, number: int) -> dict:
 
 
 @st.composite
+def balances(draw) -> object:
+    """Of a service with several endpoints."""
+    if draw(st.integers(0, 3)) == 0:
+        return draw(st.sampled_from(["round_robin", "least_request", "random"]))
+    algorithm = draw(st.sampled_from(["rendezvous", "ring", "maglev"]))
+    balance: dict[str, object] = {"hash": draw(keys), "algorithm": algorithm}
+    if algorithm != "rendezvous" and draw(st.booleans()):
+        balance["table_size"] = draw(st.sampled_from([2, 3, 101]))
+    if balance["hash"] == {"cookie": "user"} and draw(st.booleans()):
+        balance["set_cookie"] = {"ttl": 60}
+    return balance
+
+
+@st.composite
 def documents(draw) -> dict:
+    """The services of it are to get endpoints."""
     count = draw(st.integers(1, 5))
     found = [draw(routes(number)) for number in range(count)]
     if draw(st.booleans()):  # enough for an index
@@ -138,7 +159,14 @@ def documents(draw) -> dict:
             {"name": f"x{at}", "match": [{"path": {"exact": f"/x/{at}"}}], **SHORT}
             for at in range(20)
         ]
-    return {"version": 1, "routes": found}
+    return {
+        "version": 1,
+        "services": [
+            {"name": name, "balance": draw(balances()), **draw(policies)}
+            for name in ("one", "two", "shadow")
+        ],
+        "routes": found,
+    }
 
 
 # -- requests

@@ -30,6 +30,7 @@ from .random_rules import documents, requests
 
 RULE_SETS = 300
 SERVICES = ("one", "two", "shadow")
+ENDPOINTS = 3  # of each
 Heads = dict[tuple[str, str], bytes]  # by service or mirror, and x-request-id
 
 
@@ -43,6 +44,7 @@ class Backend(asyncio.Protocol):
 
     def connection_made(self, transport) -> None:
         self.transport = transport
+        self.address = "{}:{}".format(*transport.get_extra_info("sockname"))
 
     def data_received(self, data: bytes) -> None:
         self.data += data
@@ -57,7 +59,7 @@ class Backend(asyncio.Protocol):
             if len(rest) < body:
                 return
             self.data = rest[body:]
-            self.place.keep(self.service, head)
+            self.place.keep(self.service, self.address, head)
             self.transport.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
 
 
@@ -69,17 +71,19 @@ class Place:
         self.shared, self.slots = SharedCounts(1), SlotMap()
         self.runtime = Runtime(Options(), Wheel(self.loop), self.shared, 0, self.slots)
         self.runtime.context.access_log = self
-        self.ports: dict[str, int] = {}
+        self.addresses: dict[str, list[str]] = {service: [] for service in SERVICES}
         self.routes: dict[str, str | None] = {}
         self.primary: Heads = {}
         self.copies: Heads = {}
+        self.reached: dict[tuple[str, str], str] = {}  # the address that got which of them
         self.stage = Stage()
         self.loop.run_until_complete(self._start())
 
     async def _start(self) -> None:
         self.servers = []
-        for service in SERVICES:
-            self.ports[service] = await self._listen(lambda service=service: Backend(service, self))
+        for service in SERVICES * ENDPOINTS:
+            port = await self._listen(lambda service=service: Backend(service, self))
+            self.addresses[service].append(f"127.0.0.1:{port}")
         self.port = await self._listen(lambda: Downstream(self.runtime.context))
 
     async def _listen(self, protocol) -> int:
@@ -105,12 +109,13 @@ class Place:
     def watch(self, copy, exchange) -> None:
         pass
 
-    def keep(self, service: str, head: bytes) -> None:
+    def keep(self, service: str, address: str, head: bytes) -> None:
         marker = re.findall(rb"\r\nx-fastmirror-copy: (.*)", head)
         number = re.search(rb"(?i)\r\nx-request-id: (\S+)", head)[1].decode()
         of_shadow = marker and head.endswith(marker[-1]) and marker[-1] != b"theirs"
         kept, key = (self.copies, marker[-1].decode()) if of_shadow else (self.primary, service)
         assert (key, number) not in kept
+        self.reached[key, number] = address
         kept[key, number] = head + b"\r\n\r\n"
 
     # -- asking it
@@ -153,7 +158,8 @@ def compare(
     sent = {key[0]: head for key, head in place.primary.items() if key[1] == number}
     if outcome.forwarded is not None:
         assert sent == {outcome.to: joined(outcome.forwarded.head)}
-        assert outcome.endpoints == [f"127.0.0.1:{place.ports[str(outcome.to)]}"]
+        reached = place.reached[str(outcome.to), number]
+        assert outcome.endpoints in ([reached], place.addresses[str(outcome.to)])
         assert answer[0].startswith(b"HTTP/1.1 200 ")
     else:
         assert sent == {}
@@ -194,7 +200,13 @@ def check_copies(place: Place, outcome: Outcome, number: str) -> None:
             assert (copied is not None) == mirror.copied
         if copied is not None:
             assert mirror.copy is not None
-            assert copied == joined(mirror.copy.head)
+            [end] = [
+                end
+                for end in mirror.copy.endpoints
+                if end.address == place.reached[mirror.mirror, number]
+            ]
+            line, _, *rest = mirror.copy.head
+            assert copied == joined([line, f"host: {end.host}", *rest])
     assert copies == {}
 
 
@@ -204,8 +216,8 @@ def joined(lines: list[str]) -> bytes:
 
 def rules_of(place: Place, document: dict) -> Rules:
     services = [
-        {"name": name, "endpoints": [{"address": f"127.0.0.1:{place.ports[name]}"}]}
-        for name in SERVICES
+        {**service, "endpoints": [{"address": each} for each in place.addresses[service["name"]]]}
+        for service in document["services"]
     ]
     services.append({"name": "empty"})
     return decode_rules(msgspec.msgpack.encode({**document, "services": services}), "r")
@@ -216,7 +228,7 @@ def rules_of(place: Place, document: dict) -> Rules:
 def test_the_proxy_does_what_explain_says(place, document, asked):
     rules = rules_of(place, document)
     place.runtime.apply(rules)
-    for kept in (place.routes, place.primary, place.copies):
+    for kept in (place.routes, place.primary, place.copies, place.reached):
         kept.clear()
     heads = [
         request_head(method, url, [*headers, f"x-request-id: id-{number}"])

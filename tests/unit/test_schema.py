@@ -75,9 +75,7 @@ def test_what_compile_makes_is_valid(path: Path) -> None:
 @settings(max_examples=300, deadline=None)
 @given(documents())
 def test_what_decoding_takes_is_valid(document: dict[str, Any]) -> None:
-    used = {mirror["service"] for route in document["routes"] for mirror in route["mirrors"]}
-    used |= {to.get("service") for route in document["routes"] for to in route.get("to", [])}
-    document["services"] = [{"name": name} for name in sorted(used - {None})]
+    document["services"].append({"name": "empty"})
     if taken(document):
         VALIDATOR.validate(document)
 
