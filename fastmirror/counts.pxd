@@ -40,7 +40,7 @@ cdef class MirrorCounts:
 cdef class WorkerCounts:
     cdef readonly Counters counters
 
-    cdef int connection(self, int side, int change) except -1
-    cdef int tunnel(self, int kind) except -1
-    cdef int connection_refused(self) except -1
+    cpdef int connection(self, int side, int change) except -1
+    cpdef int tunnel(self, int kind) except -1
+    cpdef int connection_refused(self) except -1
     cpdef int access_lines_lost(self) except -1

@@ -56,8 +56,8 @@ FAILURE_KINDS = ("connect", "timeout", "reset", "protocol", "slow", "client_abor
 ) = range(len(FAILURE_KINDS))
 SIDES = ("downstream", "upstream", "shadow")
 DOWNSTREAM, UPSTREAM, SHADOW = range(len(SIDES))
-TUNNEL_KINDS = ("upgrade", "passthrough", "connect")
-UPGRADED, PASSED_THROUGH, CONNECTED = range(len(TUNNEL_KINDS))
+TUNNEL_KINDS = ("upgrade", "connect", "passthrough", "tls", "http2", "opaque", "server_first")
+UPGRADED, CONNECTED, PASSED_THROUGH, TLS, HTTP2, OPAQUE, SERVER_FIRST = range(len(TUNNEL_KINDS))
 
 BUCKETS = len(DURATION_BUCKETS) + 1  # and +Inf
 
@@ -69,7 +69,7 @@ GLOBAL_TUNNELS = GLOBAL_CONNECTIONS + len(SIDES)
 GLOBAL_ACCESS_LOST = GLOBAL_TUNNELS + len(TUNNEL_KINDS)
 GLOBAL_MIRROR_OFF = GLOBAL_ACCESS_LOST + 1  # in the first region alone
 GLOBAL_REFUSED = GLOBAL_MIRROR_OFF + 1
-GLOBAL_SLOTS = 32
+GLOBAL_SLOTS = 64
 
 ROUTE_RETRIES = len(CODE_CLASSES)
 ROUTE_SLOTS = ROUTE_RETRIES + 1
@@ -90,6 +90,9 @@ MIRROR_DURATION_MICROS = MIRROR_DURATION + BUCKETS
 MIRROR_SLOTS = MIRROR_DURATION_MICROS + 1
 
 REGION_BYTES = 1 << 28  # virtual: a page is taken when it is first written
+# At a region's end, by local port, what is no count: see upstream/flows.py.
+FLOW_SLOTS = 65536
+FIRST_FLOW = REGION_BYTES // 8 - FLOW_SLOTS
 
 Key = tuple[str, ...]
 
@@ -97,7 +100,7 @@ Key = tuple[str, ...]
 class SlotMap:
     """Which slots a route, mirror or service has; the same for every worker, kept over reloads."""
 
-    def __init__(self, capacity: int = REGION_BYTES // 8) -> None:
+    def __init__(self, capacity: int = FIRST_FLOW) -> None:
         self.capacity = capacity
         self.next = GLOBAL_SLOTS
         self.bases: dict[Key, int] = {}
@@ -150,6 +153,8 @@ class SharedCounts:
                 region.add(base + MIRROR_FAILED + FAILED_SHUTDOWN, in_flight)
                 region.put(base + MIRROR_BUFFERED, 0)
         for slot in range(GLOBAL_CONNECTIONS, GLOBAL_CONNECTIONS + len(SIDES)):
+            region.put(slot, 0)
+        for slot in range(FIRST_FLOW, FIRST_FLOW + FLOW_SLOTS):
             region.put(slot, 0)
 
     def total(self, slot: int) -> int:

@@ -11,6 +11,7 @@ import socket
 import stat
 import sys
 
+from fastmirror.intercept.original import IP_TRANSPARENT, IPV6_TRANSPARENT
 from fastmirror.options import Handed, Options
 from fastmirror.rules.address import Address
 from fastmirror.systemd import handed_sockets
@@ -46,7 +47,10 @@ def bind(options: Options, copies: int) -> list[list[socket.socket]]:
                     # connections: a bind without it finds out whether the port is free.
                     bind_tcp(address.host, address.port, shared=False).close()
                 for each in sets:
-                    each.append(bind_tcp(address.host, address.port, shared=copies > 1))
+                    sock = bind_tcp(address.host, address.port, shared=copies > 1)
+                    each.append(sock)
+                    if options.intercept == "tproxy":
+                        make_transparent(sock)
         except OSError as error:
             error.filename = str(address)
             raise
@@ -79,6 +83,19 @@ def bind_tcp(host: str, port: int, *, shared: bool) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def make_transparent(sock: socket.socket) -> None:
+    """Let it take connections to any address, as TPROXY gives them.
+
+    Raises OSError.
+    """
+    try:
+        if sock.family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        sock.setsockopt(socket.IPPROTO_IP, IP_TRANSPARENT, 1)
+    except PermissionError as error:
+        raise PermissionError(error.errno, "--intercept tproxy needs CAP_NET_ADMIN") from None
 
 
 def bind_unix(path: str) -> socket.socket:

@@ -50,8 +50,11 @@ class Options:
     rules: str = ""
     admin: Address | None = ADMIN
     workers: int = 1
-    intercept: str = "off"
-    unmatched: str = "reject"
+    intercept: str = "auto"
+    unmatched: str = "passthrough"
+    detect_timeout: float = 0.1
+    opaque_ports: frozenset[int] = frozenset()
+    mark: int = 0
     access_log: str = "off"
     access_log_format: str = "text"
     mirror_memory: int = 64 << 20
@@ -104,15 +107,19 @@ def _choice(*names: str) -> Callable[[str], str]:
     return parse
 
 
-def _not_yet(only: str, what: str, others: tuple[str, ...]) -> Callable[[str], str]:
-    """Refuses what the interface has a name for and this version cannot do."""
-
-    def parse(text: str) -> str:
-        if text in others:
-            raise ValueError(f'{what} is not there yet: expected {only}, got "{text}"')
-        return _choice(only)(text)
-
-    return parse
+def _ports(text: str) -> frozenset[int]:
+    """``25,3306,7000-7005``; empty: none."""
+    found: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, dash, last = part.partition("-")
+        try:
+            ends = [_number(1, 65535)(end) for end in (first, last if dash else first)]
+        except ValueError:
+            ends = [1, 0]
+        if ends[0] > ends[1]:
+            raise ValueError(f'expected ports such as 25,3306 or 7000-7005, got "{part}"')
+        found.update(range(ends[0], ends[1] + 1))
+    return frozenset(found)
 
 
 def _listen(text: str) -> Address | Handed:
@@ -145,15 +152,22 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "admin": (_admin, "ADDR|off", "health, metrics and the mirror switch (127.0.0.1:15000)"),
     "workers": (_number(1, 256), "N", "processes that share the port (1)"),
     "intercept": (
-        _not_yet("off", "interception", ("auto", "redirect", "tproxy")),
-        "off",
-        "how the original destination is found; auto, redirect and tproxy are not there yet (off)",
+        _choice("auto", "redirect", "tproxy", "off"),
+        "HOW",
+        "how a connection's original destination is found: auto, redirect, tproxy or off (auto)",
     ),
     "unmatched": (
-        _not_yet("reject", "interception", ("passthrough",)),
-        "reject",
-        "a request that no rule takes gets 404; passthrough is not there yet (reject)",
+        _choice("passthrough", "reject"),
+        "passthrough|reject",
+        "an intercepted request that no rule takes: to where it was going, or 404 (passthrough)",
     ),
+    "detect_timeout": (
+        _positive,
+        "SECONDS",
+        "silence of an intercepted client after which the server may speak first (0.1)",
+    ),
+    "opaque_ports": (_ports, "LIST", "original ports that are relayed as bytes at once (none)"),
+    "mark": (_number(0, 2**32 - 1), "N", "the mark of our own connections; 0: none (0)"),
     "access_log": (str, "FILE|-|off", "one line a request and a copy (off)"),
     "access_log_format": (_choice("text", "json"), "FORM", "text or json (text)"),
     "mirror_memory": (_size_of(0), "BYTES", "what all copies together may hold (64MiB)"),

@@ -35,6 +35,8 @@ from fastmirror.rules.model import Mirror as MirrorSpec
 from fastmirror.rules.table import RouteTable, default_route_name
 from fastmirror.rules.validate import all_mirrors, mirror_name
 from fastmirror.timers import Wheel
+from fastmirror.upstream.dial import Dialer
+from fastmirror.upstream.flows import Flows
 from fastmirror.upstream.registry import ClusterSet, Registry
 from fastmirror.upstream.resolve import Resolver
 
@@ -80,9 +82,10 @@ class Runtime:
         self.counters: Counters = shared.regions[index]
         counts = WorkerCounts(self.counters)
         self.resolver = Resolver(wheel.loop)
+        self.dialer = Dialer(wheel.loop, Flows(shared.regions, index), options.mark)
         idle = options.upstream_idle_timeout
         self.primaries, self.shadows = (
-            Registry(wheel, counts, self.resolver, side, idle, options.workers, slots)
+            Registry(wheel, counts, self.resolver, side, idle, options.workers, slots, self.dialer)
             for side in (UPSTREAM, SHADOW)
         )
         self.control = MirrorControl(

@@ -25,9 +25,11 @@ from fastmirror.listeners import bind, raise_descriptor_limit, unlink_unix
 from fastmirror.metrics import MetricsPage
 from fastmirror.options import Options, add_arguments
 from fastmirror.reload import FAILURE, Outcome, Reloader, RulesFile
+from fastmirror.rules.address import Address
 from fastmirror.rules.load import RulesError
 from fastmirror.rules.model import Rules
 from fastmirror.systemd import Notifier
+from fastmirror.upstream.dial import new_socket
 from fastmirror.worker import undisturbed
 
 _logger = logging.getLogger("fastmirror")
@@ -135,6 +137,11 @@ def run(options: Options, arguments: list[str]) -> int:
         print(f"fastmirror: {error.first}", file=sys.stderr)
         return 1
     raise_descriptor_limit()
+    try:
+        new_socket(Address("127.0.0.1", 0), options.mark).close()
+    except OSError as error:
+        print(f"fastmirror: --mark needs CAP_NET_ADMIN: {error.strerror}", file=sys.stderr)
+        return 1
     try:
         sockets = bind(options, options.workers)
         admin = AdminServer(options.admin) if options.admin is not None else None

@@ -11,12 +11,14 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from fastmirror._counters import keep_memory
 from fastmirror.counts import SharedCounts, SlotMap
+from fastmirror.intercept.front import Front
+from fastmirror.intercept.interception import Interception
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog, LogWriter
 from fastmirror.proxy.downstream import Downstream
@@ -59,6 +61,7 @@ class Worker:
         self.loop = asyncio.get_running_loop()
         self.runtime = Runtime(options, Wheel(self.loop), shared, index, slots)
         self.context = self.runtime.context
+        self.interception = Interception(options, self.context, self.runtime.dialer)
         self.servers: list[asyncio.Server] = []
         self.log: LogWriter | None = None
         self.drained = False
@@ -117,8 +120,14 @@ class Worker:
             if each.family == socket.AF_UNIX:
                 server = await self.loop.create_unix_server(downstream, sock=each, backlog=BACKLOG)
             else:
-                server = await self.loop.create_server(downstream, sock=each, backlog=BACKLOG)
+                accepted = downstream if self.options.intercept == "off" else self._front(each)
+                server = await self.loop.create_server(accepted, sock=each, backlog=BACKLOG)
             self.servers.append(server)
+
+    def _front(self, listening: socket.socket) -> Callable[[], Any]:
+        """What takes connections that may be intercepted ones."""
+        kernel = self.interception.kernel(listening)
+        return lambda: Front(self.interception, kernel)
 
     def mirroring_switched(self, off: bool) -> None:
         """The switch was set; what is under way stops too."""

@@ -16,12 +16,14 @@ demo) ;;
 test)
     programs+=(nginx)
     optional+=(haproxy nodejs wget hey) # what tests/interop has in front of the proxy and behind it
-    optional+=(iptables ip) # what tests/deploy makes its hosts with
-    optional+=(systemd-analyze systemd-socket-activate)
+    # What tests/sidecar makes networks of, and has talk through them.
+    optional+=(iptables iproute2 conntrack netcat-openbsd redis-server redis-tools mariadb-server)
+    optional+=(postgresql nghttp2-server nghttp2-client openssl)
+    optional+=(systemd) # whose protocols are tested with its own programs
     ;;
 images)
     programs+=(buildah debootstrap)
-    optional+=(iptables ip)
+    optional+=(iptables iproute2)
     ;;
 fuzz) programs+=(clang) ;;
 bench)
@@ -49,10 +51,22 @@ EOF
     return 1
 }
 
-without() { # of these programs, those that are not here
-    local program
-    for program in "$@"; do
-        command -v "$program" >/dev/null || echo "$program"
+without() { # of these packages of Debian, whose program has the same name or one that is given
+    # here, those that are not here
+    local package program
+    for package in "$@"; do
+        case $package in
+        iproute2) program=ip ;;
+        netcat-openbsd) program=nc ;;
+        systemd) program=systemd-socket-activate ;;
+        redis-tools) program=redis-cli ;;
+        mariadb-server) program=mariadbd ;;
+        postgresql) program=pg_ctlcluster ;;
+        nghttp2-server) program=nghttpd ;;
+        nghttp2-client) program=h2load ;;
+        *) program=$package ;;
+        esac
+        command -v "$program" >/dev/null || echo "$package"
     done
 }
 
@@ -62,13 +76,9 @@ missing() { # Debian's names for what is not here, one a line
     without "${programs[@]}"
 }
 
-# Debian's, where it has another name than the program.
-declare -A package=([ip]=iproute2 [systemd-analyze]=systemd [systemd-socket-activate]=systemd)
-
-apt_install() { # what has these programs
-    local names=() name log policy=/usr/sbin/policy-rc.d as_root=()
+apt_install() {
+    local log policy=/usr/sbin/policy-rc.d as_root=()
     log=$(mktemp)
-    for name in "$@"; do names+=("${package[$name]-$name}"); done
     [ "$(id -u)" = 0 ] || as_root=(sudo -n)
     if [ ! -e $policy ]; then # packages must not start their services: tests start their own nginx
         trap '"${as_root[@]}" rm -f '$policy EXIT
@@ -78,10 +88,10 @@ apt_install() { # what has these programs
     if ! {
         "${as_root[@]}" apt-get update
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y --no-install-recommends "${names[@]}"
+            apt-get install -y --no-install-recommends "$@"
     } >"$log" 2>&1; then
         tail -n 20 "$log" >&2
-        say "apt-get could not install ${names[*]}"
+        say "apt-get could not install $*"
     fi
     rm -f "$log"
 }

@@ -25,6 +25,17 @@ if TYPE_CHECKING:
 
 MAX_WAITING = 65536  # lines
 
+_REQUEST_KEYS = (
+    "method",
+    "path",
+    "protocol",
+    "x_forwarded_for",
+    "user_agent",
+    "request_id",
+    "authority",
+    "route_name",
+)
+
 
 class LogWriter(threading.Thread):
     """Writes lines to a file that can be reopened, or to standard output (``-``)."""
@@ -186,6 +197,15 @@ class AccessLog:
 
         copy.on_end = ended
 
+    def relay(self, entry: dict[str, Any], age: float) -> None:
+        """Bytes were relayed, for so many seconds; what is no request has no fields of one."""
+        self._write(
+            age,
+            dict.fromkeys(_REQUEST_KEYS, "-")
+            | {"response_code": 0, "duration": int(age * 1000), "upstream_service_time": None}
+            | entry,
+        )
+
     def _write(self, age: float, entry: dict[str, Any]) -> None:
         """``age``: how many seconds ago it began."""
         whole, part = divmod(time.time() - age, 1)
@@ -204,5 +224,7 @@ class AccessLog:
             )
             if "mirror" in entry:
                 line += f" mirror={entry['mirror']} {entry['response_code_details']}"
+            if "tunnel" in entry:
+                line += f" tunnel={entry['tunnel']} {entry['requested_server_name']}"
         if not self.writer.offer(line + "\n"):
             self._lost(1)

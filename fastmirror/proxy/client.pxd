@@ -1,4 +1,4 @@
-from fastmirror.proxy.context cimport ProxyContext
+from fastmirror.proxy.context cimport ProxyContext, RouteAction
 from fastmirror.timers cimport Timed
 from fastmirror.upstream.connection cimport ResponseHandler
 
@@ -6,6 +6,7 @@ from fastmirror.upstream.connection cimport ResponseHandler
 # What an exchange asks of the client's connection.
 cdef class Client(Timed):
     cdef ProxyContext context
+    cdef RouteAction unmatched(self)
     cdef int send(self, bytes data) except -1
     cdef int send_later(self, bytes data) except -1
     cdef int flush(self) except -1

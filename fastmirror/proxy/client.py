@@ -4,7 +4,7 @@ is written in the order in which it was given.
 
 from __future__ import annotations
 
-from fastmirror.proxy.context import ProxyContext
+from fastmirror.proxy.context import ProxyContext, RouteAction
 from fastmirror.timers import Timed
 from fastmirror.upstream.connection import ResponseHandler
 
@@ -13,6 +13,10 @@ class Client(Timed):
     """What an exchange asks of the client's connection, which inherits from this."""
 
     context: ProxyContext
+
+    def unmatched(self) -> RouteAction | None:
+        """What serves a request that no route takes; None: nothing does."""
+        return None
 
     def send(self, data: bytes) -> int:
         """Write to the client."""

@@ -38,6 +38,7 @@ cdef class RouteAction:
     cdef readonly int abort
     cdef readonly Sampler aborted
     cdef readonly CorsPolicy cors       # None: no part of it
+    cdef public bint unchanged          # requests go on with nothing added
     cdef readonly object own            # OwnAnswer; None: requests are sent on
 
     @cython.locals(point="unsigned long long", index=Py_ssize_t, target=Target)

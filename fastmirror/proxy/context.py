@@ -72,6 +72,7 @@ class RouteAction:
         self.abort = abort.status if abort is not None else 0
         self.aborted = _share(abort)
         self.cors = CorsPolicy(route.cors) if route.cors is not None else None
+        self.unchanged = False
         self.own: OwnAnswer | None = None
         if route.redirect is not None or route.direct_response is not None:
             self.own = OwnAnswer(route)

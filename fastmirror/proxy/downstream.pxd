@@ -6,7 +6,7 @@ from fastmirror._head cimport Fields, is_plain_target, part
 from fastmirror._outlet cimport Outlet
 from fastmirror.http1.framing cimport request_body
 from fastmirror.http1.heads cimport ParsedHead, parse_request
-from fastmirror.proxy.context cimport ProxyContext
+from fastmirror.proxy.context cimport ProxyContext, RouteAction
 from fastmirror.proxy.client cimport Client
 from fastmirror.proxy.exchange cimport Exchange
 from fastmirror.rules.request cimport Request
@@ -21,6 +21,9 @@ cdef class Downstream(Client):
     cdef Outlet outlet
     cdef readonly bytes source_ip
     cdef readonly double since
+    cdef public object captured         # of an intercepted connection; None: it was made to us
+    cdef list raw                       # its head that comes in, and what is behind it; or None
+    cdef bint passing                   # it is to be relayed, once what came before is answered
     # The request whose head or body is coming in.
     cdef Head head                      # one that is not plain or not complete; else None
     cdef Exchange receiving             # whose body is coming in
@@ -69,6 +72,7 @@ cdef class Downstream(Client):
 
     @cython.locals(chunks=Chunks, receiving=Exchange)
     cdef Py_ssize_t _chunked(self, bytes data, Py_ssize_t at) except -1
+    cdef int _keep_raw(self, bytes data, Py_ssize_t at) except -1
     cdef int _set_aside(self, bytes data) except -1
     cdef int _complete(self) except -1
     cdef int _switch_reading(self) except -1

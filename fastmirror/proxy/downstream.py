@@ -20,8 +20,9 @@ from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
 from fastmirror.http1.heads import HeadError, parse_request
 from fastmirror.http1.target import HTTP_PORT, host_and_port, normal_target
+from fastmirror.proxy.captured import CapturedConnection
 from fastmirror.proxy.client import Client
-from fastmirror.proxy.context import ProxyContext
+from fastmirror.proxy.context import ProxyContext, RouteAction
 from fastmirror.proxy.exchange import Exchange
 from fastmirror.rules.request import Request
 from fastmirror.upstream.connection import ResponseHandler
@@ -42,6 +43,9 @@ class Downstream(Client):
         self.outlet = Outlet()
         self.source_ip = b""
         self.since = now()
+        self.captured: CapturedConnection | None = None
+        self.raw: list[bytes] | None = None
+        self.passing = False
         self.head: Head | None = None
         self.receiving: Exchange | None = None
         self.body_left = 0
@@ -87,7 +91,8 @@ class Downstream(Client):
             if current is not None:
                 current.client_data(data)
         elif self.lingering or self.refused:
-            pass
+            if self.passing:
+                self._set_aside(data)
         elif self.unread or self.paused_by_line:
             self._set_aside(data)
         else:
@@ -98,6 +103,8 @@ class Downstream(Client):
         current = self.current
         if self.tunnel and current is not None:
             current.client_eof()
+            return True
+        if self.passing:
             return True
         # A client may close its half once its requests are sent, and still read the answers.
         return self.current is not None and self.receiving is None and self.head is None
@@ -117,6 +124,8 @@ class Downstream(Client):
         self.unread = None
         self.outlet.shut()
         self.transport = None
+        if self.captured is not None:
+            self.captured.close()
 
     def pause_writing(self) -> None:
         self.writing_paused = True
@@ -145,6 +154,14 @@ class Downstream(Client):
         receiving = self.receiving
         if receiving is not None and receiving is self.current:
             return receiving.client_timed_out()
+        return 0
+
+    def _keep_raw(self, data: bytes, at: int) -> int:
+        """Should it be refused, an intercepted connection's head has to go on as it came."""
+        if self.head is None:
+            self.raw = []
+        if self.raw is not None:
+            self.raw.append(part(data, at, len(data)))
         return 0
 
     def _set_aside(self, data: bytes) -> int:
@@ -197,6 +214,8 @@ class Downstream(Client):
         """A head, or some of one; gives where what was taken ends."""
         head = self.head
         size = len(data)
+        if self.captured is not None:
+            self._keep_raw(data, at)
         if head is None:
             if self.last:
                 self.refused = True  # RFC 9112 section 9.6: no request behind it is processed
@@ -275,6 +294,8 @@ class Downstream(Client):
                     self.host, self.port = host_and_port(host)
                 else:
                     self.host, self.port = b"", HTTP_PORT
+                if self.captured is not None:
+                    self.port = self.captured.original.port
                 self.raw_host = host
         except ValueError as error:
             return self._refuse(400, "DPE", str(error))
@@ -343,6 +364,7 @@ class Downstream(Client):
     def _take(self, exchange: Exchange) -> int:
         """Serve it, or let it wait until those before it are answered."""
         self.last = not exchange.keep_alive
+        self.raw = None
         if self.current is None and not self.writing_paused:
             self.current = exchange
             if exchange.upgrade is not None:
@@ -369,6 +391,15 @@ class Downstream(Client):
         self.body_left = 0
         if receiving is not None:
             return receiving.bad_body(text)
+        captured = self.captured
+        if captured is not None and self.raw is not None and captured.passthrough and status != 413:
+            # No request of ours, and yet it may be one where it was going.
+            self.passing = True
+            if self.current is not None:
+                self.paused_by_line = True
+                return self._switch_reading()
+            self.context.wheel.loop.call_soon(self.pass_on)
+            return 0
         exchange = Exchange.__new__(Exchange)
         exchange.set_up(self, b"-", Fields(), None, b"", False, NO_BODY, None)
         exchange.refuse(status, flags, text)
@@ -385,7 +416,7 @@ class Downstream(Client):
         if self.tunnel or self.transport is None:
             return 0
         if not keep or self.half_closed:
-            if keep and (self.waiting or self.unread):
+            if keep and (self.waiting or self.unread or self.passing):
                 return self._next()
             return self._linger()
         return self._next()
@@ -406,6 +437,9 @@ class Downstream(Client):
             self.paused_by_line = bool(self.waiting) or exchange.upgrade is not None
             exchange.begin()
             exchange.request_fed()
+        elif self.passing:
+            self.context.wheel.loop.call_soon(self.pass_on)
+            return 0
         else:
             self.paused_by_line = False
         return self._read_on()
@@ -420,11 +454,26 @@ class Downstream(Client):
                     for later in unread[at + 1 :]:
                         self._set_aside(later)
                     break
+        if self.passing:
+            return 0
         if self.current is None and self.receiving is None and self.head is None:
             if self.half_closed or self.context.draining:
                 return self._linger()
             self.context.wheel.arm(self, self.context.idle_timeout)
         return self._switch_reading()
+
+    def pass_on(self) -> None:
+        """Let go of the connection: it is bytes from here on."""
+        transport, captured = self.transport, self.captured
+        if transport is None or captured is None or transport.is_closing():
+            return
+        data = b"".join([*(self.raw or ()), *(self.unread or ())])
+        self.flush()
+        self.paused_by_line = self.paused_by_upstream = False
+        if not self.half_closed:
+            self._switch_reading()
+        self.connection_lost(None)
+        captured.relay(transport, data, self.half_closed)
 
     def _linger(self) -> int:
         """Close once all is written. Where the client may still be sending, its bytes are read
@@ -476,6 +525,9 @@ class Downstream(Client):
         self._close()
 
     # -- for the exchange
+
+    def unmatched(self) -> RouteAction | None:
+        return self.captured.unmatched() if self.captured is not None else None
 
     def send(self, data: bytes) -> int:
         return 0 if self.lingering else self.outlet.write(data)

@@ -98,7 +98,7 @@ cdef class Exchange(ResponseHandler):
 
     @cython.locals(
         request=Request, target=Target, context=ProxyContext, fields=Fields, wanted=bytes,
-        host=bytes, early=list, lines=bytes)
+        host=bytes, early=list, lines=bytes, forwarded=bint)
     cdef int _send_on(self, RouteAction action, RouteEntry entry) except -1
 
     @cython.locals(tries=Attempts)

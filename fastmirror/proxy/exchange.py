@@ -56,6 +56,7 @@ from fastmirror.upstream.pool import Pool
 
 # RFC 9110 section 9.2.2: sending one again is no other than sending it once.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
+_AS_LONG_AS_THE_KERNEL = 150.0  # seconds: it tries to connect for about 130
 _MAX_WAITING = 65536  # bytes of a body that wait for a connection
 _READ_BEFORE_REPLY = 65536  # bytes of a body that are read before the proxy's own answer
 
@@ -145,7 +146,11 @@ class Exchange(ResponseHandler):
             return self._reply(200, "-", "max_forwards")
         entry = self.client.context.table.find(request)
         if entry is None:
-            return self._reply(404, "NR", "no route for this host and path")
+            action = self.client.unmatched()
+            if action is None:
+                return self._reply(404, "NR", "no route for this host and path")
+            self.action = action
+            return self._send_on(action, None)
         action = action_of(entry.action)
         self.action = action
         if action.delay != 0.0 and action.delayed.decide_random():
@@ -163,8 +168,8 @@ class Exchange(ResponseHandler):
             end_copies(self.copies)
         self.request_fed()
 
-    def _send_on(self, action: RouteAction, entry: RouteEntry) -> int:
-        """Do what the route says."""
+    def _send_on(self, action: RouteAction, entry: RouteEntry | None) -> int:
+        """Do what the route says; without an entry, it says nothing but where."""
         request = self.request
         assert request is not None
         if action.cors is not None:
@@ -178,7 +183,7 @@ class Exchange(ResponseHandler):
         if action.abort and action.aborted.decide_random():
             self._refuse_copies(action.mirrors, NOT_ROUTED)
             return self._reply(action.abort, "FI", "fault_filter_abort")
-        if action.own is not None:
+        if action.own is not None and entry is not None:
             return self._answer_by_rule(action, entry)
         target = action.pick()
         self.target = target
@@ -204,20 +209,21 @@ class Exchange(ResponseHandler):
         fields, wanted, host = self.fields, request.target, self.host
         if target.edits:
             fields = target.request.apply(fields)
-            if target.path:
+            if target.path and entry is not None:
                 wanted = target.path.apply(request, entry.matched(request))
             if target.host is not None:
                 host = target.host
         if not host:  # HTTP/1.0 has none, and what is forwarded is HTTP/1.1
             host = self.member.name
         self.sent_host = host
+        forwarded = context.forwarded_for and not action.unchanged
         self.head = write_request(
             self.method,
             wanted,
             fields,
             host,
-            request.source_ip if context.forwarded_for and request.source_ip else None,
-            context.request_id,
+            request.source_ip if forwarded and request.source_ip else None,
+            context.request_id and not action.unchanged,
             self.upgrade,
         )
         self.fields.request_id = fields.request_id
@@ -270,7 +276,8 @@ class Exchange(ResponseHandler):
         if self.whole:
             self._all_sent()
         self.connecting = True
-        return pool.connect(self, self.client.context.connect_timeout)
+        timeout = self.client.context.connect_timeout
+        return pool.connect(self, _AS_LONG_AS_THE_KERNEL if self.action.unchanged else timeout)
 
     def _all_sent(self) -> int:
         """The request is complete: the route's timeout begins."""

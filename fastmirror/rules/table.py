@@ -112,6 +112,12 @@ class RouteTable:
         """Whether a route names the host, so that the default policy does not hold for it."""
         return self._candidates(host) is not self.everything
 
+    def takes(self, host: bytes) -> bool:
+        """Whether some request for the host would be taken: by a route or by the default policy."""
+        if self.candidates(host) or host in self.defaults:
+            return True
+        return self._suffix(host, self.default_suffixes) is not None
+
     def find(self, request: Request) -> RouteEntry | None:
         """The route that takes the request; None: no route, and no service of that name."""
         candidates = self._candidates(request.host)

@@ -18,6 +18,7 @@ from fastmirror.rules.model import ConnectionPool, TcpKeepalive
 from fastmirror.rules.units import seconds
 from fastmirror.timers import Wheel
 from fastmirror.upstream.connection import ResponseHandler, UpstreamConnection
+from fastmirror.upstream.dial import Dialer
 from fastmirror.upstream.pool import Pool, close_connection, is_open, tell_connected
 
 NO_LIMIT = 1 << 40
@@ -123,12 +124,13 @@ class LimitedPool(Pool):
         counts: WorkerCounts,
         side: int,
         idle_timeout: float,
+        dialer: Dialer,
         spec: ConnectionPool,
         limits: Limits,
     ) -> None:
         if spec.idle_timeout is not None:
             idle_timeout = seconds(spec.idle_timeout)
-        super().__init__(address, wheel, counts, side, idle_timeout)
+        super().__init__(address, wheel, counts, side, idle_timeout, dialer)
         self.limits = limits
         self.line: OrderedDict[ResponseHandler, Waiter] = OrderedDict()
         self.connect_timeout = seconds(spec.connect_timeout or 0.0)

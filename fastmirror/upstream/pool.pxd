@@ -16,6 +16,7 @@ cdef class Pool(ConnectionOwner):
     cdef readonly long open             # connections
     cdef set connecting                 # tasks
     cdef bint retired
+    cdef object dialer                  # Dialer
     cdef double pipeline_after          # when copies may share a connection again; 0: now
 
     cdef UpstreamConnection take(self)

@@ -12,6 +12,7 @@ from fastmirror.counts import SHADOW, WorkerCounts
 from fastmirror.rules.address import Address
 from fastmirror.timers import Wheel
 from fastmirror.upstream.connection import ConnectionOwner, ResponseHandler, UpstreamConnection
+from fastmirror.upstream.dial import Dialer
 
 # What a shadow sends back is thrown away, and what it costs to read is the primary's loss: no more
 # than about this much of it is read at a time.
@@ -28,6 +29,7 @@ class Pool(ConnectionOwner):
         counts: WorkerCounts,
         side: int,
         idle_timeout: float,
+        dialer: Dialer,
     ) -> None:
         self.address = address
         self.loop = wheel.loop
@@ -35,6 +37,7 @@ class Pool(ConnectionOwner):
         self.counts = counts
         self.side = side
         self.idle_timeout = idle_timeout
+        self.dialer = dialer
         self.receive_buffer = SHADOW_BUFFER if side == SHADOW else 0
         self.idle: list[UpstreamConnection] = []
         self.users = self.active = 0
@@ -70,10 +73,7 @@ class Pool(ConnectionOwner):
         address = self.address
         try:
             async with asyncio.timeout(timeout):
-                if address.is_unix:
-                    await self.loop.create_unix_connection(lambda: protocol, address.host)
-                else:
-                    await self.loop.create_connection(lambda: protocol, address.host, address.port)
+                await self.dialer.open(protocol, address)
         except TimeoutError:
             self.not_made(connection)
             tell_failed(handler, f"no connection to {address} within {timeout:g} s")
@@ -132,6 +132,7 @@ class Pool(ConnectionOwner):
     def lost(self, connection: UpstreamConnection) -> int:
         self.open -= 1
         self.counts.connection(self.side, -1)
+        self.dialer.closed(connection)
         if connection in self.idle:
             self.idle.remove(connection)
         return 0

@@ -24,6 +24,7 @@ from fastmirror.rules.model import (
 )
 from fastmirror.timers import Wheel
 from fastmirror.upstream.cluster import Cluster, Member
+from fastmirror.upstream.dial import Dialer
 from fastmirror.upstream.limited import LimitedPool, Limits
 from fastmirror.upstream.outliers import OutlierDetector
 from fastmirror.upstream.pool import Pool
@@ -50,6 +51,7 @@ class Registry:
         idle_timeout: float,
         workers: int,
         slots: SlotMap,
+        dialer: Dialer,
     ) -> None:
         self.wheel = wheel
         self.counts = counts
@@ -58,6 +60,7 @@ class Registry:
         self.idle_timeout = idle_timeout
         self.workers = workers
         self.slots = slots
+        self.dialer = dialer
         self.pools: dict[tuple[Address, LimitsKey | None], Pool] = {}
         self.limits: WeakValueDictionary[LimitsKey, Limits] = WeakValueDictionary()
 
@@ -82,12 +85,11 @@ class Registry:
         pool = self.pools.get(key)
         if pool is None:
             limits = self.limits_of(spec)
-            wheel, counts, side, idle = self.wheel, self.counts, self.side, self.idle_timeout
+            common = (self.wheel, self.counts, self.side, self.idle_timeout, self.dialer)
             if limits is None:
-                pool = Pool(address, wheel, counts, side, idle)
+                pool = Pool(address, *common)
             else:
-                own = spec.connection_pool
-                pool = LimitedPool(address, wheel, counts, side, idle, own, limits)
+                pool = LimitedPool(address, *common, spec.connection_pool, limits)
             self.pools[key] = pool
         pool.users += 1
         return pool

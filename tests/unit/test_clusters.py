@@ -12,6 +12,8 @@ from fastmirror.counts import SHADOW, UPSTREAM, ServiceCounts, SharedCounts, Slo
 from fastmirror.rules.load import decode_rules
 from fastmirror.rules.model import ConnectionPool
 from fastmirror.timers import Wheel
+from fastmirror.upstream.dial import Dialer
+from fastmirror.upstream.flows import Flows
 from fastmirror.upstream.limited import LimitedPool, Limits
 from fastmirror.upstream.registry import ClusterSet, Registry
 from fastmirror.upstream.resolve import Resolver
@@ -26,7 +28,8 @@ class Reloads:
         self.shared, self.slots = SharedCounts(1), SlotMap()
         counts = WorkerCounts(self.shared.regions[0])
         wheel, resolver = Wheel(loop), Resolver(loop)
-        self.registry = Registry(wheel, counts, resolver, side, 60.0, 1, self.slots)
+        dialer = Dialer(loop, Flows(self.shared.regions, 0), 0)
+        self.registry = Registry(wheel, counts, resolver, side, 60.0, 1, self.slots, dialer)
         self.current: ClusterSet | None = None
 
     def apply(self, *services: dict) -> ClusterSet:

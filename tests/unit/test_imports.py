@@ -23,6 +23,7 @@ ORDER = [
     ["admin", "fleet", "listeners", "metrics", "reload"],
     ["worker"],
     ["runtime"],
+    ["intercept"],
     ["proxy"],
     ["mirror"],
     ["upstream"],

@@ -16,6 +16,8 @@ from fastmirror.rules.address import Address
 from fastmirror.rules.load import decode_rules
 from fastmirror.timers import Wheel
 from fastmirror.upstream import resolve
+from fastmirror.upstream.dial import Dialer
+from fastmirror.upstream.flows import Flows
 from fastmirror.upstream.registry import ClusterSet, Registry
 from fastmirror.upstream.resolve import Resolver
 
@@ -53,7 +55,10 @@ class Made:
         shared, slots = SharedCounts(1), SlotMap()
         counts = WorkerCounts(shared.regions[0])
         self.wheel = Wheel(asyncio.get_running_loop())
-        self.registry = Registry(self.wheel, counts, self.resolver, UPSTREAM, 60.0, 1, slots)
+        dialer = Dialer(self.wheel.loop, Flows(shared.regions, 0), 0)
+        self.registry = Registry(
+            self.wheel, counts, self.resolver, UPSTREAM, 60.0, 1, slots, dialer
+        )
         endpoints = ", ".join(f'{{"address": "{address}"}}' for address in addresses)
         service = f'{{"name": "app", "endpoints": [{endpoints}]}}'
         rules = decode_rules(f'{{"version": 1, "services": [{service}]}}'.encode(), "r.json")
