@@ -67,12 +67,14 @@ class Namespace:
     ) -> subprocess.CompletedProcess[str]:
         return self.run(sys.executable, "-m", "fastmirror", *words, env=env)
 
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(self.command(*words), stdout=subprocess.PIPE, text=True)
+        self.started.append(process)
+        return process
+
     def peer(self, *words: str) -> subprocess.Popen[str]:
         """A peer of peers.py that has said that it listens."""
-        process = subprocess.Popen(
-            self.command(sys.executable, str(PEERS), *words), stdout=subprocess.PIPE, text=True
-        )
-        self.started.append(process)
+        process = self.start(sys.executable, str(PEERS), *words)
         assert process.stdout is not None
         assert process.stdout.readline() == "listening\n"
         return process

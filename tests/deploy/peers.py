@@ -83,7 +83,10 @@ def serve_http(log: str, word: str, port: str) -> None:
         def log_message(self, *_: object) -> None:
             pass
 
-    server = http.server.ThreadingHTTPServer(("", int(port)), Handler)
+    class Server(http.server.ThreadingHTTPServer):
+        address_family = socket.AF_INET6  # and IPv4
+
+    server = Server(("::", int(port)), Handler)
     print("listening", flush=True)
     server.serve_forever()
 

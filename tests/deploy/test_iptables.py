@@ -5,6 +5,7 @@ The oracle is iptables-save: what it says before is what it says after a removal
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -282,3 +283,49 @@ class TestTraffic:
         for own in HERE:
             assert there.ask(own, 8080) == "own"
             assert there.ask(own, 8081) == f"proxy {own} 8081"
+
+
+class TestProxy:
+    """The proxy itself behind the rules: it runs in the group 1337, which they let pass."""
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_everything_arrives(
+        self, hosts: tuple[Namespace, Namespace], mode: str, tmp_path: Path
+    ) -> None:
+        if shutil.which("setpriv") is None:
+            pytest.skip("setpriv is not installed")
+        here, there = hosts
+        there.peer("http", str(tmp_path / "v1.log"), "v1", "80")
+        there.peer("http", str(tmp_path / "v2.log"), "v2", "8002")
+        there.peer("server", "greeting", "25")
+        here.peer("server", "own", "8080")
+        services = [
+            {"name": name, "endpoints": [{"address": f"{THERE[0]}:{port}"}]}
+            for name, port in (("app", 80), ("shadow", 8002))
+        ]
+        route = {"name": "app", "hosts": ["app"], "to": [{"service": "app"}]}
+        route["mirrors"] = [{"service": "shadow"}]
+        rules = tmp_path / "rules.json"
+        rules.write_text(json.dumps({"version": 1, "services": services, "routes": [route]}))
+        proxy = here.start(
+            *["setpriv", "--regid", "1337", "--clear-groups", sys.executable, "-m", "fastmirror"],
+            *["--listen", ":15001", "--listen", ":15006", "--intercept", mode],
+            *["--rules", str(rules), "--drain-time", "2"],
+        )
+        while here.fastmirror("healthcheck").returncode != 0:
+            assert proxy.poll() is None
+        ok(here, "apply", "--mode", mode, "--inbound-ports", "*")
+        four, six = (f"http://{each}/" for each in (THERE[0], f"[{THERE[1]}]"))
+        assert here.run("curl", "-sS", "-H", "Host: app", four).stdout == "v1"
+        # No rule names these hosts: they go where they were going, unmirrored.
+        assert here.run("curl", "-sS", four).stdout == "v1"
+        assert here.run("curl", "-sS", six).stdout == "v1"
+        for address, own in zip(THERE, HERE, strict=True):
+            assert here.ask(address, 25) == "greeting"
+            assert there.ask(own, 8080) == "own"
+        metrics = here.run("curl", "-sS", "http://127.0.0.1:15000/metrics").stdout
+        assert 'fastmirror_tunnels_total{kind="server_first"} 4' in metrics
+        assert 'fastmirror_tunnels_total{kind="passthrough"} 2' in metrics
+        assert here.fastmirror("drain").returncode == 0
+        assert proxy.wait(20) == 0
+        assert (tmp_path / "v2.log").read_text() == "GET / app-shadow\n"
