@@ -15,7 +15,7 @@ quietly = ( $(1) ) > $(VENV)/make.log 2>&1 || { status=$$?; cat $(VENV)/make.log
 FUZZ_TIME ?= 120
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint bench instructions fuzz soak clean
+.PHONY: help venv demo test lint images bench instructions fuzz soak clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -40,6 +40,11 @@ lint: $(VENV)/tools $(VENV)/installed ## ruff, mypy --strict and cython-lint (ha
 	@$(BIN)/ruff format --no-cache --quiet --check .
 	@$(call quietly,$(BIN)/mypy --strict)
 	@$(BIN)/cython-lint $(CYTHON)
+
+images: $(VENV)/tools $(VENV)/installed ## build docker/'s images with buildah, and run them (root; 6 minutes)
+	@tools/bootstrap.sh images > /dev/null
+	@tools/images.sh
+	@FASTMIRROR_IMAGES=$(CURDIR)/build/images $(BIN)/python -m pytest tests/deploy/test_images.py
 
 bench: $(VENV)/installed ## compare with nginx, HAProxy and Envoy (40 minutes; BENCH=--quick: 8)
 	@tools/bootstrap.sh bench > /dev/null

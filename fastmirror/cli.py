@@ -15,15 +15,19 @@ from fastmirror.rules.load import RulesError, encode_rules, load_rules
 
 _USAGE = """\
 usage: fastmirror --listen ADDR --rules FILE [OPTION ...]
-       fastmirror {run,compile,check,show,schema,explain,demo} ...
+       fastmirror {run,compile,check,show,schema,explain,iptables,inject,healthcheck,drain,demo} ...
 
-  run       serve (what happens without a command; see: fastmirror run --help)
-  compile   make rules of Istio and Gateway API manifests
-  check     say what is wrong with rules or manifests
-  show      print rules as YAML
-  schema    print the JSON Schema of rules, for editors
-  explain   say what becomes of a request under rules
-  demo      Istio's mirroring task, on this machine
+  run          serve (what happens without a command; see: fastmirror run --help)
+  compile      make rules of Istio and Gateway API manifests
+  check        say what is wrong with rules or manifests
+  show         print rules as YAML
+  schema       print the JSON Schema of rules, for editors
+  explain      say what becomes of a request under rules
+  iptables     send this host's or pod's connections to the proxy
+  inject       add the sidecar to Kubernetes manifests
+  healthcheck  exit 0 where a running proxy is ready
+  drain        drain a running proxy, and wait for its end
+  demo         Istio's mirroring task, on this machine
 
   --version, --help"""
 
@@ -245,6 +249,30 @@ def _explain(arguments: list[str]) -> int:
     return run(arguments)
 
 
+def _iptables(arguments: list[str]) -> int:
+    from fastmirror.sidecar.iptables import run
+
+    return run(arguments)
+
+
+def _inject(arguments: list[str]) -> int:
+    from fastmirror.sidecar.inject import run
+
+    return run(arguments, _write)
+
+
+def _healthcheck(arguments: list[str]) -> int:
+    from fastmirror.sidecar.probe import healthcheck
+
+    return healthcheck(arguments)
+
+
+def _drain(arguments: list[str]) -> int:
+    from fastmirror.sidecar.probe import drain
+
+    return drain(arguments)
+
+
 def _demo(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="fastmirror demo", allow_abbrev=False)
     parser.add_argument("--plain", action="store_true", help="no colour, no movement")
@@ -261,5 +289,9 @@ _COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "show": _show,
     "schema": _schema,
     "explain": _explain,
+    "iptables": _iptables,
+    "inject": _inject,
+    "healthcheck": _healthcheck,
+    "drain": _drain,
     "demo": _demo,
 }

@@ -1,9 +1,10 @@
-"""Sockets to listen on. Invariant: every address is bound, or an error names the one that could
-not be and none stays bound.
+"""Sockets to listen on. Invariants: every address is bound, or an error names the one that could
+not be and none stays bound; a socket that was handed over is used, or refused by name.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -11,19 +12,32 @@ import stat
 import sys
 
 from fastmirror.intercept.original import IP_TRANSPARENT, IPV6_TRANSPARENT
-from fastmirror.options import Options
+from fastmirror.options import Handed, Options
+from fastmirror.rules.address import Address
+from fastmirror.systemd import handed_sockets
 
 
 def bind(options: Options, copies: int) -> list[list[socket.socket]]:
     """``copies`` sets of sockets for the addresses to listen on; the kernel shares connections
-    out among the sets. A Unix socket cannot be shared so: all sets have the same.
+    out among the sets. A Unix socket, or one that was handed over, cannot be shared so: all sets
+    have the same.
 
     Raises OSError, its ``filename`` the address.
     """
     sets: list[list[socket.socket]] = [[] for _ in range(copies)]
+    handed = handed_sockets()
+    for name in handed:
+        if Handed(name) not in options.listen:
+            what = "the socket was handed over (LISTEN_FDNAMES), and no --listen takes it"
+            raise OSError(errno.EINVAL, what, f"fd:{name}")
     for address in options.listen:
         try:
-            if address.is_unix:
+            if isinstance(address, Handed):
+                if address.name not in handed:
+                    raise OSError(errno.ENOENT, "no socket of this name was handed over")
+                for each in sets:
+                    each.extend(handed[address.name])
+            elif address.is_unix:
                 shared = bind_unix(address.host)
                 for each in sets:
                     each.append(shared)
@@ -118,5 +132,5 @@ def raise_descriptor_limit() -> None:
 def unlink_unix(options: Options) -> None:
     """Take the names of our Unix sockets out of the file system."""
     for address in (*options.listen, options.admin):
-        if address is not None and address.is_unix and os.path.exists(address.host):
+        if isinstance(address, Address) and address.is_unix and os.path.exists(address.host):
             os.unlink(address.host)

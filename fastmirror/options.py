@@ -10,7 +10,7 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastmirror.rules.address import Address, parse_address
 from fastmirror.rules.units import seconds, size
@@ -20,6 +20,25 @@ class OptionError(ValueError):
     """An option's value that cannot be used."""
 
 
+class Handed(NamedTuple):
+    """A socket that a service manager listens on and hands over, by its name: ``fd:NAME``."""
+
+    name: str
+
+    @property
+    def is_unix(self) -> bool:
+        """If it is, its path is not ours."""
+        return False
+
+    @property
+    def port(self) -> int:
+        """Not known before it is there."""
+        return 0
+
+    def __str__(self) -> str:
+        return f"fd:{self.name}"
+
+
 ADMIN = Address("127.0.0.1", 15000)
 
 
@@ -27,7 +46,7 @@ ADMIN = Address("127.0.0.1", 15000)
 class Options:
     """Durations in seconds, sizes in bytes."""
 
-    listen: list[Address] = field(default_factory=list)
+    listen: list[Address | Handed] = field(default_factory=list)
     rules: str = ""
     admin: Address | None = ADMIN
     workers: int = 1
@@ -103,7 +122,13 @@ def _ports(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
-def _listen(text: str) -> Address:
+def _listen(text: str) -> Address | Handed:
+    if text.startswith("fd:"):
+        name = text[3:]
+        # What systemd takes for a FileDescriptorName.
+        if not 1 <= len(name) <= 255 or ":" in name or not name.isascii() or not name.isprintable():
+            raise ValueError(f'expected fd:NAME, a name of LISTEN_FDNAMES, got "{text}"')
+        return Handed(name)
     return parse_address(text, wildcard=True)
 
 
@@ -184,7 +209,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--listen",
         action="append",
         metavar="ADDR",
-        help=":PORT (every interface), IP:PORT, [IPv6]:PORT or unix:/path; may be repeated",
+        help=":PORT (every interface), IP:PORT, [IPv6]:PORT, unix:/path or fd:NAME (a socket that "
+        "systemd hands over); may be repeated",
     )
     for name, (_, metavar, text) in _OPTIONS.items():
         parser.add_argument(flag(name), metavar=metavar, help=text)

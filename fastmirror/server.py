@@ -28,6 +28,7 @@ from fastmirror.reload import FAILURE, Outcome, Reloader, RulesFile
 from fastmirror.rules.address import Address
 from fastmirror.rules.load import RulesError
 from fastmirror.rules.model import Rules
+from fastmirror.systemd import Notifier
 from fastmirror.upstream.dial import new_socket
 from fastmirror.worker import undisturbed
 
@@ -63,6 +64,7 @@ class Server:
         self.options = options
         self.fleet = fleet
         self.shared = shared
+        self.notifier = Notifier()
         self.metrics = MetricsPage(shared, slots, time.time())
         self.reloader = Reloader(file, rules, fleet.apply, self.metrics.reloads)
         self.ready = False
@@ -84,10 +86,14 @@ class Server:
         self.ready = True
         where = ", ".join(map(str, self.options.listen))
         _logger.info("serving on %s with %d routes", where, len(self.reloader.rules.routes))
+        self.notifier.ready()
+        keeping_alive = loop.create_task(self.notifier.keep_alive())
         watching = loop.create_task(self.reloader.watch())
         await self.stopped.wait()
+        self.notifier.stopping()
         watching.cancel()
         await self.fleet.drain()
+        keeping_alive.cancel()
         if admin is not None:
             await admin.close()
 
@@ -105,7 +111,8 @@ class Server:
         """Read the rules again, unless the end has begun."""
         if self.draining:
             return Outcome(FAILURE, 503, "not reloaded: draining")
-        return await self.reloader.reload()
+        with self.notifier.reloading():
+            return await self.reloader.reload()
 
     async def switch_mirroring(self, off: bool) -> None:
         """In every worker, from the next request on."""

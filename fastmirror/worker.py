@@ -29,6 +29,7 @@ from fastmirror.timers import Wheel
 
 BACKLOG = 4096
 KEPT = 32 << 20  # bytes of freed memory
+LAST_WORD = 0.25  # seconds that a drain leaves to requests that are on their way
 RESOLVE_TIME = 2.0  # seconds that new rules wait for their names' first answers
 SWITCH = 0.0001  # seconds until a thread gives way to the loop
 TURN = 0.001  # seconds of the loop's time that preparing rules takes at once
@@ -143,7 +144,11 @@ class Worker:
         self.context.draining = True
         for server in self.servers:
             server.close()
-        deadline = self.loop.time() + self.options.drain_time
+        begun = self.loop.time()
+        deadline = begun + self.options.drain_time
+        # A connection that was taken just now, or is kept alive, may bear a request already.
+        while self.context.clients and self.loop.time() < min(begun + LAST_WORD, deadline):
+            await asyncio.sleep(0.01)
         for client in list(self.context.clients):
             client.drain()  # type: ignore[attr-defined]
         while self.loop.time() < deadline and (self.context.clients or self.runtime.copies()):

@@ -3,7 +3,7 @@
 # and the programs that the demo, the tests or the benchmarks run. What is missing is installed
 # where apt-get can do it without asking; elsewhere this says what to install, and exits 1.
 #
-#   tools/bootstrap.sh demo|test|bench|fuzz   prints the Python to use on stdout, all else on stderr
+#   tools/bootstrap.sh demo|test|images|bench|fuzz   prints the Python to use on stdout, all else on stderr
 #
 # PYTHON=... chooses another one.
 set -euo pipefail
@@ -19,6 +19,11 @@ test)
     # What tests/sidecar makes networks of, and has talk through them.
     optional+=(iptables iproute2 conntrack netcat-openbsd redis-server redis-tools mariadb-server)
     optional+=(postgresql nghttp2-server nghttp2-client openssl)
+    optional+=(systemd) # whose protocols are tested with its own programs
+    ;;
+images)
+    programs+=(buildah debootstrap)
+    optional+=(iptables iproute2)
     ;;
 fuzz) programs+=(clang) ;;
 bench)
@@ -26,7 +31,7 @@ bench)
     optional+=(haproxy)
     ;;
 *)
-    echo "usage: $0 demo|test|bench|fuzz" >&2
+    echo "usage: $0 demo|test|images|bench|fuzz" >&2
     exit 2
     ;;
 esac
@@ -53,6 +58,7 @@ without() { # of these packages of Debian, whose program has the same name or on
         case $package in
         iproute2) program=ip ;;
         netcat-openbsd) program=nc ;;
+        systemd) program=systemd-socket-activate ;;
         redis-tools) program=redis-cli ;;
         mariadb-server) program=mariadbd ;;
         postgresql) program=pg_ctlcluster ;;

@@ -37,7 +37,8 @@ class Interception:
         socket: one that is inherited may be transparent.
         """
         transparent = self.how == "tproxy" or (self.how == "auto" and is_transparent(listening))
-        return Kernel(transparent, self.ports)
+        # One that was handed over has a port that no option names.
+        return Kernel(transparent, self.ports | {listening.getsockname()[1]})
 
     def is_own(self, peer: tuple[str, int], original: Address) -> bool:
         """Whether an intercepted connection is one of ours on its way to a service."""

@@ -17,7 +17,7 @@ ROOT = Path(fastmirror.__file__).parent
 # and beside it.
 ORDER = [
     ["cli"],
-    ["manifests", "demo", "explain"],
+    ["manifests", "demo", "explain", "sidecar"],
     ["worker_process"],
     ["server"],
     ["admin", "fleet", "listeners", "metrics", "reload"],
@@ -27,7 +27,7 @@ ORDER = [
     ["proxy"],
     ["mirror"],
     ["upstream"],
-    ["options", "http1"],
+    ["options", "http1", "systemd"],
     ["counts", "timers"],
     ["rules"],
     ["yaml_documents"],
@@ -97,7 +97,7 @@ def test_every_part_has_its_place_in_the_order():
     assert parts | compiled == set(LEVEL)
 
 
-@pytest.mark.parametrize("part", ["manifests", "demo", "explain"])
+@pytest.mark.parametrize("part", ["manifests", "demo", "explain", "sidecar"])
 def test_nothing_imports_this_but_the_command(part):
     for path in SOURCES:
         if part_of(module_of(path)) in (part, "cli"):
@@ -150,7 +150,7 @@ def test_serving_needs_no_yaml_and_no_manifests(statement):
     found = loaded_by(statement)
     assert any(name.startswith("fastmirror.") for name in found)
     assert not found & {"yaml", "fastmirror.manifests", "fastmirror.demo", "multiprocessing"}
-    apart = ("fastmirror.manifests", "fastmirror.demo", "fastmirror.explain")
+    apart = ("fastmirror.manifests", "fastmirror.demo", "fastmirror.explain", "fastmirror.sidecar")
     assert not any(name.startswith(apart) for name in found)
 
 

@@ -1,0 +1,1 @@
+"""What stands around a proxy that runs as a sidecar: the capture of connections, and manifests."""

@@ -1,0 +1,86 @@
+"""``fastmirror healthcheck`` and ``fastmirror drain``, as an image or a pod runs them."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from .client import Client
+from .conftest import StartNginx, StartProxy
+from .documents import rules
+from .procs import (
+    COMMAND,
+    LOOPBACK,
+    ROOT,
+    Process,
+    clean_environment,
+    free_port,
+    run_cli,
+    wait_until,
+)
+
+
+def test_ready_and_gone(start_proxy: StartProxy, start_nginx: StartNginx) -> None:
+    proxy = start_proxy(rules({"v1": start_nginx("v1").port}))
+    where = f"{LOOPBACK}:{proxy.admin}"
+    done = run_cli("healthcheck", "--admin", where)
+    assert (done.returncode, done.stdout) == (0, "ready\n")
+    done = run_cli("healthcheck", FASTMIRROR_ADMIN=f":{proxy.admin}")
+    assert (done.returncode, done.stdout) == (0, "ready\n")
+    proxy.stop()
+    done = run_cli("healthcheck", "--admin", where)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"fastmirror healthcheck: {where}: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_a_unix_socket(tmp_path: Path) -> None:
+    admin, file = f"unix:{tmp_path / 'admin'}", tmp_path / "rules.yaml"
+    file.write_text("version: 1\n")
+    listen = f"{LOOPBACK}:{free_port()}"
+    command = [*COMMAND, "--listen", listen, "--rules", str(file), "--admin", admin]
+    proxy = Process(command, tmp_path / "p", cwd=ROOT, env=clean_environment())
+    try:
+        wait_until(lambda: run_cli("healthcheck", "--admin", admin).stdout == "ready\n", "it ready")
+    finally:
+        assert proxy.stop() == 0
+
+
+@pytest.mark.parametrize("command", ["healthcheck", "drain"])
+@pytest.mark.parametrize("text", ["off", "nonsense", "127.0.0.1:0"])
+def test_an_address_that_is_none(command: str, text: str) -> None:
+    done = run_cli(command, "--admin", text)
+    assert done.returncode == 2
+    assert f"fastmirror {command}: --admin: expected" in done.stderr
+
+
+def test_drain_returns_when_the_proxy_has_ended(
+    start_proxy: StartProxy, start_nginx: StartNginx
+) -> None:
+    proxy = start_proxy(rules({"v1": start_nginx("v1").port}), "--drain-time", "20")
+    where = f"{LOOPBACK}:{proxy.admin}"
+    with Client(proxy.port) as client:
+        client.send(b"GET / HTTP/1.1\r\nHost: app.test\r\n")  # in flight
+        drain = subprocess.Popen(
+            [sys.executable, "-m", "fastmirror", "drain", "--admin", where],
+            cwd=ROOT,
+            env=clean_environment(),
+        )
+        while run_cli("healthcheck", "--admin", where).stdout != "draining\n":
+            assert drain.poll() is None
+        time.sleep(0.3)
+        assert drain.poll() is None
+        client.send(b"\r\n")
+        assert client.response("GET").status == 200
+    assert drain.wait(20) == 0
+    assert proxy.wait() == 0
+
+
+def test_drain_where_nobody_is() -> None:
+    done = run_cli("drain", "--admin", f"{LOOPBACK}:{free_port()}")
+    assert done.returncode == 1
+    assert "fastmirror drain: " in done.stderr

@@ -1,0 +1,52 @@
+#!/usr/bin/env bash
+# Builds docker/'s images without a Docker engine or a registry: Debian's buildah does it, on a base
+# image that debootstrap makes and that gets the very name that FROM says. Needs root.
+#
+#   tools/images.sh [DIRECTORY]     keeps what it makes there (build/images); prints the images
+#
+# PIP_CERT, and PIP_INDEX_URL and the like, are handed to the build, and are not in the images.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+
+directory=$(realpath -m "${1-build/images}")
+base=$(awk '$1 == "FROM" { print $2; exit }' docker/Dockerfile)
+suite=${base##*:} suite=${suite%-slim}
+version=$(sed -n 's/^__version__ = "\(.*\)"/\1/p' fastmirror/__init__.py)
+
+say() { echo "images: $*" >&2; }
+buildah() {
+    command buildah --root "$directory/storage" --runroot "$directory/run" --storage-driver vfs "$@"
+}
+build() {
+    buildah bud --quiet --isolation chroot --pull-never --format docker \
+        -v /etc/ssl/certs:/etc/ssl/certs:ro -v "$directory/pip.conf:/etc/pip.conf:ro" "$@"
+}
+
+[ "$(id -u)" = 0 ] || { say "root is needed: debootstrap and buildah make file systems"; exit 1; }
+mkdir -p "$directory"
+{ # pip's settings here, as a file that the build sees
+    echo "[global]"
+    env | sed -n 's/^PIP_\(CERT\|INDEX_URL\|EXTRA_INDEX_URL\|DEFAULT_TIMEOUT\)=/\1=/p' |
+        sed 's/^DEFAULT_//' | awk -F= '{ gsub("_", "-", $1); print tolower($1) "=" substr($0, length($1) + 2) }'
+} >"$directory/pip.conf"
+if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
+    say "making $base with debootstrap (2 minutes)"
+    rm -rf "$directory/base"
+    debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv \
+        "$suite" "$directory/base" >"$directory/debootstrap.log" || {
+        tail -n 20 "$directory/debootstrap.log" >&2
+        exit 1
+    }
+    rm -rf "$directory"/base/var/cache/apt/archives/*.deb "$directory"/base/var/lib/apt/lists/*
+    container=$(buildah from scratch)
+    buildah add --quiet "$container" "$directory/base" / >/dev/null
+    buildah commit --quiet --rm "$container" "$base" >/dev/null
+    rm -rf "$directory/base"
+fi
+say "building fastmirror:$version and fastmirror-init:$version (2 minutes)"
+build -f docker/Dockerfile -t "localhost/fastmirror:$version" . >/dev/null
+build -f docker/Dockerfile.init --build-arg "PROXY=localhost/fastmirror:$version" \
+    -t "localhost/fastmirror-init:$version" docker >/dev/null
+buildah rmi --prune >/dev/null
+buildah images --format '{{.Name}}:{{.Tag}} {{.Size}}'
