@@ -1,7 +1,7 @@
 from fastmirror._core cimport RequestHead, now
 from fastmirror._head cimport Fields
 from fastmirror.mirror.copy cimport Copy
-from fastmirror.mirror.tee cimport abort_copies
+from fastmirror.mirror.tee cimport abort_copies, flush_copies
 from fastmirror.proxy.attempts cimport Attempts
 from fastmirror.proxy.client cimport Client
 from fastmirror.proxy.context cimport RouteAction, Target

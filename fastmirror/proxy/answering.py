@@ -6,26 +6,18 @@ taken for it is given back once, in ``_release`` alone.
 
 from __future__ import annotations
 
-from fastmirror._core import (
-    RequestHead,
-    now,
-)
+from fastmirror._core import RequestHead, now
 from fastmirror._head import Fields
 from fastmirror.http1.framing import NO_BODY
 from fastmirror.mirror.copy import Copy
-from fastmirror.mirror.tee import (
-    abort_copies,
-)
+from fastmirror.mirror.tee import abort_copies, flush_copies
 from fastmirror.proxy.attempts import Attempts
 from fastmirror.proxy.client import Client
 from fastmirror.proxy.context import RouteAction, Target
 from fastmirror.proxy.reply import own_answer, refusal
 from fastmirror.rules.request import Request
 from fastmirror.upstream.cluster import Cluster, Member
-from fastmirror.upstream.connection import (
-    ResponseHandler,
-    UpstreamConnection,
-)
+from fastmirror.upstream.connection import ResponseHandler, UpstreamConnection
 from fastmirror.upstream.pool import Pool
 
 _READ_BEFORE_REPLY = 65536  # bytes of a body that are read before the proxy's own answer
@@ -189,4 +181,9 @@ class Answering(ResponseHandler):
 
     def request_fed(self) -> int:
         """All of what was read of the request in one go has been handed over."""
+        if self.body != NO_BODY and not self.over:
+            connection = self.connection
+            if connection is not None:
+                connection.flush()
+            flush_copies(self.copies)
         return 0

@@ -8,27 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastmirror._core import (
-    chunk_head,
-    new_request_id,
-    write_request,
-    write_trailers,
-)
-from fastmirror.counts import (
-    BODY_TOO_LARGE,
-    NO_ENDPOINT,
-    NOT_ROUTED,
-    OVERFLOW,
-)
+from fastmirror._core import chunk_head, new_request_id, write_request, write_trailers
+from fastmirror.counts import BODY_TOO_LARGE, NO_ENDPOINT, NOT_ROUTED, OVERFLOW
 from fastmirror.http1.framing import CHUNKED, NO_BODY
 from fastmirror.mirror.mirror import Mirror
-from fastmirror.mirror.tee import (
-    abort_copies,
-    end_copies,
-    feed_copies,
-    mirror_at,
-    refuse_copies,
-)
+from fastmirror.mirror.tee import abort_copies, end_copies, feed_copies, mirror_at, refuse_copies
 from fastmirror.proxy.attempts import Attempts
 from fastmirror.proxy.context import RouteAction
 from fastmirror.proxy.forwarding import Forwarding

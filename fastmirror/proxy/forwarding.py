@@ -6,28 +6,13 @@ complete; no attempt follows one of whose answer the client has got anything.
 
 from __future__ import annotations
 
-from fastmirror._core import (
-    chunk_head,
-    now,
-    write_response,
-    write_trailers,
-)
-from fastmirror.counts import (
-    CONNECTED,
-    UPGRADED,
-)
+from fastmirror._core import chunk_head, now, write_response, write_trailers
+from fastmirror.counts import CONNECTED, UPGRADED
 from fastmirror.http1.framing import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE
-from fastmirror.mirror.tee import (
-    abort_copies,
-)
+from fastmirror.mirror.tee import abort_copies
 from fastmirror.proxy.answering import Answering
 from fastmirror.proxy.attempts import Attempts
-from fastmirror.upstream.connection import (
-    PROTOCOL,
-    RESET,
-    TIMED_OUT,
-    UpstreamConnection,
-)
+from fastmirror.upstream.connection import PROTOCOL, RESET, TIMED_OUT, UpstreamConnection
 
 # RFC 9110 section 9.2.2: sending one again is no other than sending it once.
 _IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
