@@ -210,6 +210,17 @@ def test_unsupported_fields_are_refused_by_name_and_ignored_when_lenient(field):
     assert len(rules["routes"]) == 1
 
 
+@pytest.mark.parametrize(
+    "condition", ["{authority: {exact: 'a:81'}}", "{headers: {'@request.auth.claims.x': {}}}"]
+)
+def test_a_match_does_not_take_more_for_a_condition_that_is_left_out(condition):
+    text = VS + "  - match:\n    - " + condition + "\n    " + ROUTE.lstrip().removeprefix("- ")
+    assert refused(WEB, text)
+    rules, warnings = compiled(WEB, text, lenient=True)
+    assert not rules.get("routes")
+    assert any("never matches" in warning for warning in warnings)
+
+
 def test_a_rule_whose_only_action_is_ignored_is_left_out():
     rules, warnings = compiled(
         WEB, VS + "  - redirect: {uri: '%PREFIX()%/a'}\n" + ROUTE, lenient=True

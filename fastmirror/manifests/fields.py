@@ -27,6 +27,7 @@ class Report:
     """What is wrong (the manifests are refused) and what is merely surprising."""
 
     lenient: bool = False
+    ignored: int = 0  # what is not supported, and was left out
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
@@ -81,6 +82,7 @@ class Field:
     def unsupported(self, what: str = "this field") -> None:
         """Refused by name; with --lenient ignored, and said so."""
         if self.origin.report.lenient:
+            self.origin.report.ignored += 1
             self.warn(f"{what} is not supported: ignored")
         else:
             self.problem(f"{what} is not supported (--lenient ignores it)")

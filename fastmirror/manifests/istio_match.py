@@ -22,6 +22,7 @@ def read_match(item: Field, *, by_prefix: bool) -> Match | None:
     """What is matched; None: no request, which is warned of. ``by_prefix``: what it takes of the
     path is replaced.
     """
+    ignored = item.origin.report.ignored
     # Whether its gateways, labels and namespace are the proxy's is found out elsewhere.
     item.knows(
         "authority", "gateways", "headers", "ignoreUriCase", "method", "port", "queryParams",
@@ -44,6 +45,9 @@ def read_match(item: Field, *, by_prefix: bool) -> Match | None:
             for name, at in item["queryParams"].entries().items()
         },
     )
+    if item.origin.report.ignored > ignored:  # without one condition it would take more
+        item.warn("never matches: a condition of it is not supported")
+        return None
     return match if _is_http(item["scheme"]) else None
 
 
