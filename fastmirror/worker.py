@@ -13,11 +13,12 @@ import socket
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from fastmirror._counters import keep_memory
 from fastmirror.counts import SharedCounts, SlotMap
-from fastmirror.intercept.front import Front
+from fastmirror.intercept.front import take
 from fastmirror.intercept.interception import Interception
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog, LogWriter
@@ -126,8 +127,8 @@ class Worker:
 
     def _front(self, listening: socket.socket) -> Callable[[], Any]:
         """What takes connections that may be intercepted ones."""
-        kernel = self.interception.kernel(listening)
-        return lambda: Front(self.interception, kernel)
+        taken = partial(take, self.interception, self.interception.kernel(listening))
+        return lambda: Downstream(self.context, taken)
 
     def mirroring_switched(self, off: bool) -> None:
         """The switch was set; what is under way stops too."""

@@ -1,5 +1,5 @@
-"""An accepted connection until it is known what it is: a client of ours, an intercepted one whose
-requests are to be read, or bytes for where it was going.
+"""An intercepted connection until it is known what it is: requests that are to be read, or bytes
+for where it was going.
 
 Invariants: what was read here is handed over, whole and in order, to whoever takes the connection;
 no more than a request's head is waited for; nothing that a client sends, or does not send, keeps
@@ -23,31 +23,41 @@ from fastmirror.intercept.interception import Interception
 from fastmirror.intercept.original import Kernel, plain
 from fastmirror.intercept.relay import Relay
 from fastmirror.proxy.downstream import Downstream
+from fastmirror.rules.address import Address
+
+
+def take(interception: Interception, kernel: Kernel, transport: Any) -> bool:
+    """Whether a connection that was just made was intercepted; it is no client of ours then, until
+    that is known.
+    """
+    peer = transport.get_extra_info("peername")
+    if not isinstance(peer, tuple):
+        return False  # closed already
+    original = kernel.original(transport.get_extra_info("socket"), peer[0])
+    if original is None:
+        return False
+    front = Front(interception, transport)
+    transport.set_protocol(front)
+    front.begin(original, plain(peer[0]), peer[1])
+    return True
 
 
 class Front:
     """An asyncio protocol (by its methods)."""
 
-    def __init__(self, interception: Interception, kernel: Kernel) -> None:
+    def __init__(self, interception: Interception, transport: Any) -> None:
         self.interception = interception
         self.context = interception.context
-        self.kernel = kernel
-        self.transport: Any = None
+        self.transport = transport
         self.captured: Captured | None = None
         self.data = b""
         self.head: Head | None = None  # of a request, once it is one
         self.relay: Relay | None = None  # begun for a server that may speak first
         self.timer: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        sock = transport.get_extra_info("socket")
-        original = self.kernel.original(sock)
-        peer = transport.get_extra_info("peername")
-        if original is None or not isinstance(peer, tuple):
-            self._serve()  # it was made to us, or is closed already
-            return
-        host, port = plain(peer[0]), peer[1]
+    def begin(self, original: Address, host: str, port: int) -> None:
+        """Where it was going, and from where it comes."""
+        transport = self.transport
         self.context.counts.connection(DOWNSTREAM, 1)
         self.context.clients.add(self)
         if self.interception.is_own((host, port), original):

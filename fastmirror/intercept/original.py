@@ -27,11 +27,11 @@ def plain(host: str) -> str:
     return host.removeprefix(_MAPPED) if "." in host else host
 
 
-def redirected(sock: Any) -> Address | None:
+def redirected(sock: Any, peer: str) -> Address | None:
     """What REDIRECT or DNAT has changed: connection tracking remembers it; None: it does not, or
-    the client is gone already.
+    the client, whose address is ``peer``, is gone already.
     """
-    if sock.family == socket.AF_INET or sock.getsockname()[0].startswith(_MAPPED):
+    if ":" not in peer or peer.startswith(_MAPPED):
         level, family, layout = socket.IPPROTO_IP, socket.AF_INET, _SOCKADDR_IN
     else:
         level, family, layout = socket.IPPROTO_IPV6, socket.AF_INET6, _SOCKADDR_IN6
@@ -76,11 +76,10 @@ class Kernel:
         self.transparent = transparent
         self.ports = frozenset(ports)
 
-    def original(self, sock: Any) -> Address | None:
-        """None: the connection was made to us."""
-        own = own_end(sock)
-        found = own if self.transparent else redirected(sock)
-        if found is None or (found == own and not self.transparent):
+    def original(self, sock: Any, peer: str) -> Address | None:
+        """None: the connection, from ``peer``, was made to us."""
+        found = own_end(sock) if self.transparent else redirected(sock, peer)
+        if found is None or (not self.transparent and found == own_end(sock)):
             return None
         # Our port at another address may be somebody else's; at one of this host's it is ours.
         return None if found.port in self.ports and is_local(found.host) else found

@@ -17,6 +17,7 @@ cdef int CHUNKED, INVALID, LENGTH, NO_BODY
 
 
 cdef class Downstream(Client):
+    cdef object taken                   # who may have it instead of us; None: nobody
     cdef object transport
     cdef Outlet outlet
     cdef readonly bytes source_ip

@@ -10,6 +10,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from fastmirror._core import now
@@ -35,7 +36,9 @@ LINGER = 2.0  # seconds for a client to take its last answer
 class Downstream(Client):
     """An asyncio protocol (by its methods)."""
 
-    def __init__(self, context: ProxyContext) -> None:
+    def __init__(self, context: ProxyContext, taken: Callable[[Any], bool] | None = None) -> None:
+        """``taken``: asked about the connection when it is made; True: somebody else has it."""
+        self.taken = taken
         self.deadline = 0.0
         self.looked_at = 0
         self.context = context
@@ -68,6 +71,9 @@ class Downstream(Client):
     # let go of the last reference to it, and C calls take none.
 
     def connection_made(self, transport: Any) -> None:
+        taken, self.taken = self.taken, None
+        if taken is not None and taken(transport):
+            return
         self.transport = transport
         self.outlet.open(transport)
         peer = transport.get_extra_info("peername")

@@ -6,15 +6,17 @@ import asyncio
 import socket
 import struct
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import uvloop
 
 from fastmirror import counts
 from fastmirror.counts import SharedCounts, SlotMap
-from fastmirror.intercept.front import Front
+from fastmirror.intercept.front import take
 from fastmirror.intercept.interception import Interception
 from fastmirror.options import Options
+from fastmirror.proxy.downstream import Downstream
 from fastmirror.rules.address import Address
 from fastmirror.rules.load import convert_rules
 from fastmirror.runtime import Runtime
@@ -30,7 +32,7 @@ class StubKernel:
     def __init__(self) -> None:
         self.to: Address | None = None
 
-    def original(self, sock: Any) -> Address | None:
+    def original(self, sock: Any, peer: str) -> Address | None:
         return self.to
 
 
@@ -70,9 +72,9 @@ class Intercepting:
     async def start(self, serve: Serve | None) -> None:
         """Listen, in front of a destination; None: of one that refuses connections."""
         kernel: Any = self.kernel
-        server = await self.loop.create_server(
-            lambda: Front(self.interception, kernel), "127.0.0.1", 0
-        )
+        taken = partial(take, self.interception, kernel)
+        serve_one: Any = lambda: Downstream(self.context, taken)  # noqa: E731
+        server = await self.loop.create_server(serve_one, "127.0.0.1", 0)
         self.servers.append(server)
         self.address = server.sockets[0].getsockname()
         if serve is None:

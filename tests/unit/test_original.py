@@ -69,7 +69,7 @@ MAPPED = ("::ffff:127.0.0.1", 15001, 0, 0)
 )
 def test_redirected_connections(monkeypatch, sock, expected):
     monkeypatch.setattr(original, "socket_option", Socket.option)
-    assert Kernel(False, [15001]).original(sock) == expected
+    assert Kernel(False, [15001]).original(sock, sock.name[0]) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_redirected_connections(monkeypatch, sock, expected):
     ],
 )
 def test_with_tproxy_our_end_is_the_destination(name, expected):
-    assert Kernel(True, [15001]).original(Socket(IN, name)) == expected
+    assert Kernel(True, [15001]).original(Socket(IN, name), name[0]) == expected
 
 
 def test_a_real_connection_that_nobody_redirected():
@@ -92,7 +92,7 @@ def test_a_real_connection_that_nobody_redirected():
         client = socket.create_connection(server.getsockname())
         accepted, _ = server.accept()
         assert not is_transparent(server)
-        assert Kernel(False, [server.getsockname()[1]]).original(accepted) is None
+        assert Kernel(False, [server.getsockname()[1]]).original(accepted, "127.0.0.1") is None
         client.close()
         accepted.close()
 
