@@ -73,8 +73,11 @@ class Intercepting:
         """Listen, in front of a destination; None: of one that refuses connections."""
         kernel: Any = self.kernel
         taken = partial(take, self.interception, kernel)
-        serve_one: Any = lambda: Downstream(self.context, taken)  # noqa: E731
-        server = await self.loop.create_server(serve_one, "127.0.0.1", 0)
+
+        def client() -> Any:
+            return Downstream(self.context, taken)
+
+        server = await self.loop.create_server(client, "127.0.0.1", 0)
         self.servers.append(server)
         self.address = server.sockets[0].getsockname()
         if serve is None:
