@@ -13,6 +13,7 @@ CYTHON := $(filter %.pyx %.pxd,$(SOURCES))
 quietly = ( $(1) ) > $(VENV)/make.log 2>&1 || { status=$$?; cat $(VENV)/make.log; exit $$status; }
 
 FUZZ_TIME ?= 120
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test lint images bench instructions fuzz soak clean
@@ -31,8 +32,8 @@ demo: $(VENV)/installed ## Istio's mirroring task, with real servers (10 seconds
 
 test: lint ## lint, then every test (minutes)
 	@tools/bootstrap.sh test > /dev/null
-	@echo "pytest: every test"
-	@$(BIN)/python -m pytest
+	@echo "pytest: every test, $(JOBS) files at a time"
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(VENV)/tools $(VENV)/installed ## ruff, mypy --strict and cython-lint (half a minute)
 	@echo "lint: ruff check, ruff format, mypy, cython-lint"

@@ -170,18 +170,27 @@ class Backend:
 
     async def serve(self) -> None:
         loop = asyncio.get_running_loop()
+        loop.add_reader(self._sock, self._accept, loop)
         try:
-            while True:
-                sock, _ = await loop.sock_accept(self._sock)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self.accepted += 1
-                task = loop.create_task(self._serve_one(sock))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-                # One that is cancelled before it has begun closes nothing.
-                task.add_done_callback(lambda _, sock=sock: sock.close())
+            await loop.create_future()
         finally:
+            loop.remove_reader(self._sock)
             self._sock.close()
+
+    def _accept(self, loop: asyncio.AbstractEventLoop) -> None:
+        # Not sock_accept: cancelled with a connection in its hands, it would drop it unclosed.
+        try:
+            sock, _ = self._sock.accept()
+        except (BlockingIOError, ConnectionAbortedError):
+            return
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.accepted += 1
+        task = loop.create_task(self._serve_one(sock))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        # One that is cancelled before it has begun closes nothing.
+        task.add_done_callback(lambda _: sock.close())
 
     async def _serve_one(self, sock: socket.socket) -> None:
         self.open += 1
