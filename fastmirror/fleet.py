@@ -54,6 +54,9 @@ class Fleet(Protocol):
     async def reopen_logs(self) -> None:
         """After a rotation."""
 
+    async def leave(self) -> None:
+        """Serve on, and ask clients to go: the end is near."""
+
     async def drain(self) -> None:
         """Finish what is in flight, and end."""
 
@@ -84,6 +87,9 @@ class LocalFleet:
 
     async def reopen_logs(self) -> None:
         self.worker.reopen_logs()
+
+    async def leave(self) -> None:
+        self.worker.leave()
 
     async def drain(self) -> None:
         await self.worker.drain()
@@ -127,7 +133,7 @@ class ProcessFleet:
         self.shared = shared
         self.slots = slots
         self.rules: Rules | None = None
-        self.draining = False
+        self.leaving = self.draining = False
         self.busy = asyncio.Lock()
 
     async def start(self, rules: Rules) -> None:
@@ -163,6 +169,10 @@ class ProcessFleet:
 
     async def reopen_logs(self) -> None:
         await self._tell({"do": "reopen_logs"})
+
+    async def leave(self) -> None:
+        self.leaving = True  # of a worker that is started from now on, too
+        await self._tell({"do": "leave"})
 
     async def drain(self) -> None:
         self.draining = True
@@ -220,6 +230,8 @@ class _Member:
         assert self.fleet.rules is not None
         message = self.fleet.rules_message("apply", self.fleet.rules)
         problem = await self.tell(message, ANSWER_TIME)
+        if problem is None and self.fleet.leaving:
+            problem = await self.tell({"do": "leave"}, ANSWER_TIME)
         if problem is not None:
             raise ConnectionError(problem)
         self.watcher = asyncio.get_running_loop().create_task(self._watch())
@@ -331,5 +343,7 @@ class WorkerEnd:
             self.worker.mirroring_switched(message["off"])
         elif what == "reopen_logs":
             self.worker.reopen_logs()
+        elif what == "leave":
+            self.worker.leave()
         elif what == "drain":
             await self.worker.drain()

@@ -68,7 +68,7 @@ class Server:
         self.metrics = MetricsPage(shared, slots, time.time())
         self.reloader = Reloader(file, rules, fleet.apply, self.metrics.reloads)
         self.ready = False
-        self.draining = False
+        self.leaving = self.draining = False
         self.stopped = asyncio.Event()
         self.tasks: set[asyncio.Future[Any]] = set()
 
@@ -96,6 +96,11 @@ class Server:
         keeping_alive.cancel()
         if admin is not None:
             await admin.close()
+
+    async def leave(self) -> None:
+        """Serve on until stopped, but be ready for no more, and ask clients to go."""
+        self.leaving = True
+        await self.fleet.leave()
 
     def stop(self) -> None:
         """Drain and end; the second time, end at once."""

@@ -140,9 +140,13 @@ class Worker:
         if self.log is not None:
             self.log.reopen()
 
+    def leave(self) -> None:
+        """Serve on, and ask clients to go: each answer is its connection's last."""
+        self.context.leaving = True
+
     async def drain(self) -> None:
         """Accept no more, finish what is in flight, at most for the drain time."""
-        self.context.draining = True
+        self.context.leaving = self.context.draining = True
         for server in self.servers:
             server.close()
         begun = self.loop.time()

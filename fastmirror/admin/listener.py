@@ -114,7 +114,7 @@ class _Client(asyncio.Protocol):
     def on_message_complete(self) -> None:
         if self.task is None:
             method = self.parser.get_method().decode()
-            path = self.url.decode("ascii", "replace").partition("?")[0]
+            path = self.url.decode("ascii", "replace")
             loop = asyncio.get_running_loop()
             if self.timer is not None:
                 self.timer.cancel()

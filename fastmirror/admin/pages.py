@@ -40,7 +40,7 @@ async def _healthz(server: Server) -> Answer:
 
 
 async def _readyz(server: Server) -> Answer:
-    if server.draining:
+    if server.leaving or server.draining:
         return Answer(503, "draining\n")
     if not server.ready:
         return Answer(503, "starting\n")
@@ -84,6 +84,11 @@ async def _drain(server: Server) -> Answer:
     return Answer(200, "draining\n")
 
 
+async def _leave(server: Server) -> Answer:
+    await server.leave()
+    return Answer(200, "draining gracefully: serving on until told to end\n")
+
+
 Page = Callable[["Server"], Awaitable[Answer]]
 
 GET: dict[str, Page] = {
@@ -97,11 +102,15 @@ POST: dict[str, Page] = {
     "/mirror/on": _mirror_on,
     "/rules/reload": _reload,
     "/drain": _drain,
+    "/drain?graceful": _leave,
 }
 
 
 async def answer(server: Server, method: str, path: str) -> Answer:
     """The answer to a request."""
+    path, _, query = path.partition("?")
+    if query and method == "POST":
+        path = f"{path}?{query}"  # what ends the process is not to be done by mistake
     get, post = GET.get(path), POST.get(path)
     if get is not None and method in ("GET", "HEAD"):
         return await get(server)

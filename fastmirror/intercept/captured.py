@@ -8,6 +8,7 @@ from typing import Any
 
 from fastmirror.counts import PASSED_THROUGH, UPSTREAM
 from fastmirror.intercept.interception import Interception
+from fastmirror.intercept.original import is_local
 from fastmirror.intercept.relay import Relay
 from fastmirror.proxy.context import RouteAction, Target
 from fastmirror.rules.address import Address
@@ -30,6 +31,13 @@ class Captured:
         self.source = source
         self._action: RouteAction | None = None
         self._pool: Pool | None = None
+        self._outbound: bool | None = None
+
+    def outbound(self) -> bool:
+        """Whether it comes from this host."""
+        if self._outbound is None:
+            self._outbound = is_local(self.source.rpartition(":")[0].strip("[]"))
+        return self._outbound
 
     def unmatched(self) -> RouteAction | None:
         """What serves a request that no route takes; None: nothing does."""

@@ -108,7 +108,7 @@ class Answering(ResponseHandler):
         return self._send_reply()
 
     def _send_reply(self) -> int:
-        if self.client.context.draining:
+        if self.client.context.leaving and self.client.leaves():
             self.keep_alive = False
         if self.own is not None:
             answer = own_answer(self.refusal, *self.own, self.method, self._option())

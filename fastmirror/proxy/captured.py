@@ -18,6 +18,9 @@ class CapturedConnection(Protocol):
     def unmatched(self) -> RouteAction | None:
         """What serves a request that no route takes; None: nothing does."""
 
+    def outbound(self) -> bool:
+        """Whether it comes from this host."""
+
     def relay(self, transport: Any, data: bytes, ended: bool) -> None:
         """The connection, and what was read of it, is bytes from here on."""
 

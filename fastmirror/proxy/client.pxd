@@ -7,6 +7,7 @@ from fastmirror.upstream.connection cimport ResponseHandler
 cdef class Client(Timed):
     cdef ProxyContext context
     cdef RouteAction unmatched(self)
+    cdef bint leaves(self) except -1
     cdef int send(self, bytes data) except -1
     cdef int send_later(self, bytes data) except -1
     cdef int flush(self) except -1

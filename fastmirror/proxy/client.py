@@ -18,6 +18,10 @@ class Client(Timed):
         """What serves a request that no route takes; None: nothing does."""
         return None
 
+    def leaves(self) -> bool:
+        """Whether the answer under way is to be the connection's last: the proxy will end."""
+        return self.context.leaving
+
     def send(self, data: bytes) -> int:
         """Write to the client."""
         return 0

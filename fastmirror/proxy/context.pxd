@@ -51,7 +51,8 @@ cdef class ProxyContext:
     cdef public RouteTable table        # the rules that hold for requests that come now
     cdef readonly RouteCounts no_route
     cdef public object access_log       # None: off
-    cdef public bint draining
+    cdef public bint leaving            # answers ask clients to go elsewhere
+    cdef public bint draining           # and no more connections are taken
     cdef readonly set clients           # every downstream connection
     # Limits and habits: see options.py.
     cdef readonly long max_header_bytes

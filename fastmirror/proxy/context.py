@@ -111,7 +111,7 @@ class ProxyContext:
         self.no_route = no_route
         self.table = table
         self.access_log: AccessLog | None = None
-        self.draining = False
+        self.leaving = self.draining = False
         self.clients: set[object] = set()
         self.max_header_bytes = options.max_header_bytes
         self.max_headers = options.max_headers

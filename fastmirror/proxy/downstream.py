@@ -535,6 +535,13 @@ class Downstream(Client):
     def unmatched(self) -> RouteAction | None:
         return self.captured.unmatched() if self.captured is not None else None
 
+    def leaves(self) -> bool:
+        context = self.context
+        # What this host's applications call is not reached by another way.
+        return context.draining or (
+            context.leaving and (self.captured is None or not self.captured.outbound())
+        )
+
     def send(self, data: bytes) -> int:
         return 0 if self.lingering else self.outlet.write(data)
 

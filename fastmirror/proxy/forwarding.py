@@ -246,7 +246,7 @@ class Forwarding(Answering):
         self.status = connection.status
         self.answered = True
         self.answered_at = now()
-        if self.client.context.draining:
+        if self.client.context.leaving and self.client.leaves():
             self.keep_alive = False
         if not self.whole and self.fields.expect and not self.continued:
             # Whether the body will still come cannot be known (RFC 9110 section 10.1.1).

@@ -74,8 +74,9 @@ def init_container(sidecar: Sidecar) -> dict[str, Any]:
 def proxy_container(sidecar: Sidecar) -> dict[str, Any]:
     """A sidecar that starts before the application and is stopped after it.
 
-    It has no preStop hook: the kubelet runs a sidecar's hooks when the pod's end begins, while
-    the application still works. SIGTERM comes after the application has ended, and drains.
+    The kubelet runs its preStop hook when the pod's end begins, while the application still works:
+    it serves on, and only asks clients from elsewhere to go. SIGTERM comes after the application
+    has ended, and drains.
     """
     listen = f":{sidecar.port}"
     if sidecar.inbound_port is not None:
@@ -94,6 +95,9 @@ def proxy_container(sidecar: Sidecar) -> dict[str, Any]:
         "readinessProbe": _probe("healthcheck", periodSeconds=10, failureThreshold=3),
         # Alive, not ready: a proxy that drains is to be left alone.
         "livenessProbe": _probe("healthcheck", "--alive", periodSeconds=20, failureThreshold=3),
+        "lifecycle": {
+            "preStop": {"exec": {"command": ["fastmirror", "drain", "--graceful"]}},
+        },
         "resources": {
             "requests": {"cpu": "100m", "memory": "96Mi"},
             "limits": {"memory": "256Mi"},

@@ -36,19 +36,30 @@ def healthcheck(arguments: list[str]) -> int:
 
 
 def drain(arguments: list[str]) -> int:
-    """The exit code. What a preStop hook runs: it returns when the proxy has ended."""
+    """The exit code. What a preStop hook runs: it returns when the proxy has ended, or only asks
+    its clients to go.
+    """
     parser = _parser("drain", "Drain the proxy, and wait for its end.")
+    parser.add_argument(
+        "--graceful",
+        action="store_true",
+        help="serve on until SIGTERM: not ready, and each answer its connection's last",
+    )
     parser.add_argument(
         "--delay",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="serve on for so long: others may not know yet that it will end (0)",
+        help="serve on in this way for so long: others may not know yet that it will end (0)",
     )
     options = parser.parse_args(arguments)
     try:
         address = _address(options.admin)
-        time.sleep(options.delay)
+        if options.graceful or options.delay > 0:
+            _ask(address, "POST", "/drain?graceful")
+            if options.graceful:
+                return 0
+            time.sleep(options.delay)
         _ask(address, "POST", "/drain")
     except ValueError as error:
         return _usage(parser, error)

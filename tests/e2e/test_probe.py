@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +80,67 @@ def test_drain_returns_when_the_proxy_has_ended(
         assert client.response("GET").status == 200
     assert drain.wait(20) == 0
     assert proxy.wait() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_graceful_drain_serves_on_and_asks_clients_to_go(
+    start_proxy: StartProxy, start_nginx: StartNginx, workers: str
+) -> None:
+    document = rules({"v1": start_nginx("v1").port})
+    own = {"name": "own", "direct_response": {"status": 200}}
+    document["routes"].insert(0, own | {"match": [{"path": {"exact": "/own"}}]})
+    proxy = start_proxy(document, "--workers", workers)
+    where = f"{LOOPBACK}:{proxy.admin}"
+    with Client(proxy.port) as kept, Client(proxy.port) as idle:
+        assert kept.get("/").value("connection") is None
+        assert run_cli("drain", "--graceful", "--admin", where).returncode == 0
+        assert run_cli("healthcheck", "--admin", where).stdout == "draining\n"
+        assert run_cli("healthcheck", "--alive", "--admin", where).returncode == 0
+        for client in (kept, idle):  # one that had begun before is served as well
+            answer = client.get("/")
+            assert (answer.status, answer.value("connection")) == (200, "close")
+            assert client.sock.recv(1) == b""
+    for target in ("/", "/own"):
+        with Client(proxy.port) as late:
+            answer = late.get(target)
+            assert (answer.status, answer.value("connection")) == (200, "close")
+    assert proxy.ask("/rules/reload", "POST")[0] == 200
+    if workers == "2":
+        died = proxy.tree()[1]
+        os.kill(died, signal.SIGKILL)
+        wait_until(lambda: died not in proxy.tree() and len(proxy.tree()) == 3, "another worker")
+        for _ in range(20):
+            with Client(proxy.port) as late:
+                assert late.get("/").value("connection") == "close"
+    assert run_cli("drain", "--admin", where).returncode == 0
+    assert proxy.wait() == 0
+
+
+def test_a_delayed_drain_is_graceful_first(
+    start_proxy: StartProxy, start_nginx: StartNginx
+) -> None:
+    proxy = start_proxy(rules({"v1": start_nginx("v1").port}))
+    where = f"{LOOPBACK}:{proxy.admin}"
+    drain = subprocess.Popen(
+        [sys.executable, "-m", "fastmirror", "drain", "--delay", "2", "--admin", where],
+        cwd=ROOT,
+        env=clean_environment(),
+    )
+    wait_until(lambda: run_cli("healthcheck", "--admin", where).returncode == 1, "not ready")
+    with Client(proxy.port) as late:
+        assert late.get("/").value("connection") == "close"
+    assert drain.wait(20) == 0
+    assert proxy.wait() == 0
+
+
+def test_a_drain_that_is_not_known_is_none(
+    start_proxy: StartProxy, start_nginx: StartNginx
+) -> None:
+    proxy = start_proxy(rules({"v1": start_nginx("v1").port}))
+    status, text = proxy.ask("/drain?gracefully", "POST")
+    assert status == 404
+    assert "POST /drain?graceful" in text
+    assert proxy.ask("/readyz")[0] == 200
 
 
 def test_drain_where_nobody_is() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
+import socket
 import time
 
 import pytest
@@ -11,7 +13,7 @@ from e2e.procs import COMMAND, ROOT, Process, wait_until
 
 from .conftest import World
 from .proxy import Sidecar, read_all
-from .services import Service, echo
+from .services import Service, Site, echo
 
 NOBODY = 65534
 
@@ -56,6 +58,40 @@ def test_a_drain_lets_relays_run_for_its_time(world, captured):
     assert proxy.wait() == 0
     proxy.finish()
     service.close()
+
+
+def test_a_graceful_drain_leaves_what_this_host_calls_alone(world, sites, captured):
+    """What its application calls is kept alive; clients that come from elsewhere are sent away."""
+    site, app = world.site, world.app
+    app.tables("-t", "nat", "-A", "PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT",
+               "--to-ports", "15001")  # fmt: skip
+    inside = Site(app, 80, "inside")
+    proxy = Sidecar(captured, world.rules(), world.directory / "left")
+    outward = {host: (app.connect(site.address, 80), host) for host in ("web.test", "other.test")}
+    inward = site.connect(app.address, 80)
+
+    def connection(sock: socket.socket, host: str) -> str:
+        sock.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        assert answer.status == 200
+        answer.read()
+        return answer.getheader("connection", "")
+
+    assert connection(inward, "web.test") == ""
+    code, _ = proxy.ask("/drain?graceful", "POST")
+    assert code == 200
+    for _ in range(2):
+        assert connection(*outward["web.test"]) == ""
+        assert connection(*outward["other.test"]) == ""
+    assert connection(inward, "web.test") == "close"
+    assert inward.recv(1) == b""
+    for sock in (inward, *(sock for sock, _ in outward.values())):
+        sock.close()
+    app.tables("-t", "nat", "-D", "PREROUTING", "-p", "tcp", "--dport", "80", "-j", "REDIRECT",
+               "--to-ports", "15001")  # fmt: skip
+    proxy.finish()
+    inside.close()
 
 
 def test_several_workers(world, sites, captured):
