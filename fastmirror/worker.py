@@ -22,7 +22,7 @@ from fastmirror.intercept.front import take
 from fastmirror.intercept.interception import Interception
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog, LogWriter
-from fastmirror.proxy.downstream import Downstream
+from fastmirror.proxy.downstream import LAST_WORD, Downstream
 from fastmirror.rules.model import Rules
 from fastmirror.rules.table import RouteTable
 from fastmirror.runtime import Prepared, Runtime
@@ -30,8 +30,8 @@ from fastmirror.timers import Wheel
 
 BACKLOG = 4096
 KEPT = 32 << 20  # bytes of freed memory
-LAST_WORD = 0.25  # seconds that a drain leaves to requests that are on their way
 RESOLVE_TIME = 2.0  # seconds that new rules wait for their names' first answers
+TURNS_TO_BE_MADE = 3  # of the loop, until a connection that was accepted is a client
 SWITCH = 0.0001  # seconds until a thread gives way to the loop
 TURN = 0.001  # seconds of the loop's time that preparing rules takes at once
 
@@ -151,6 +151,8 @@ class Worker:
             server.close()
         begun = self.loop.time()
         deadline = begun + self.options.drain_time
+        for _ in range(TURNS_TO_BE_MADE):
+            await asyncio.sleep(0)
         # A connection that was taken just now, or is kept alive, may bear a request already.
         while self.context.clients and self.loop.time() < min(begun + LAST_WORD, deadline):
             await asyncio.sleep(0.01)

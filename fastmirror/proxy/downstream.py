@@ -30,6 +30,7 @@ from fastmirror.upstream.connection import ResponseHandler
 
 PIECE = 16384  # bytes that are read at a time, while heads may come: these bound the line
 NEVER = 1 << 62
+LAST_WORD = 0.25  # seconds that a drain leaves to requests that are on their way
 LINGER = 2.0  # seconds for a client to take its last answer
 
 
@@ -463,9 +464,11 @@ class Downstream(Client):
         if self.passing:
             return 0
         if self.current is None and self.receiving is None and self.head is None:
-            if self.half_closed or self.context.draining:
+            if self.half_closed:
                 return self._linger()
-            self.context.wheel.arm(self, self.context.idle_timeout)
+            # An answer that began before the drain did not say that it is the last.
+            draining = self.context.draining
+            self.context.wheel.arm(self, LAST_WORD if draining else self.context.idle_timeout)
         return self._switch_reading()
 
     def pass_on(self) -> None:

@@ -127,6 +127,11 @@ class Connection:
         head = await self.head()
         return head and await self.body(head)
 
+    def answered(self) -> None:
+        """An answer was sent by hand, whole."""
+        self.h11.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
+        self.h11.send(h11.EndOfMessage())
+
     async def inform(self, status: int, *headers: tuple[str, str]) -> None:
         await self.send(
             self.h11.send(h11.InformationalResponse(status_code=status, headers=list(headers)))

@@ -391,12 +391,11 @@ class TestBackpressure:
         gate = backends.gate()
 
         async def waits(conn: Connection) -> None:
-            head = await conn.head()
-            assert head
-            if head.method == "POST":
-                await gate.passed()
-            request = await conn.body(head)
-            await conn.answer(request.describe())
+            while head := await conn.head():
+                if head.method == "POST":
+                    await gate.passed()
+                request = await conn.body(head)
+                await conn.answer(request.describe())
 
         primary = backends.start(waits, rcvbuf=64 << 10)
         proxy = start_proxy(rules({"v1": primary.port}))
