@@ -42,7 +42,7 @@ lint: $(VENV)/tools $(VENV)/installed ## ruff, mypy --strict and cython-lint (ha
 	@$(call quietly,$(BIN)/mypy --strict)
 	@$(BIN)/cython-lint $(CYTHON)
 
-images: $(VENV)/tools $(VENV)/installed ## build docker/'s images with buildah, and run them (root; 6 minutes)
+images: $(VENV)/tools $(VENV)/installed ## build docker/'s images with buildah, and run them (root; 4 minutes)
 	@tools/bootstrap.sh images > /dev/null
 	@tools/images.sh
 	@FASTMIRROR_IMAGES=$(CURDIR)/build/images $(BIN)/python -m pytest tests/deploy/test_images.py

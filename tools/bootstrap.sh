@@ -120,6 +120,7 @@ if [ ${#lacking[@]} -gt 1 ]; then # one that cannot be had fails them all
 fi
 mapfile -t lacking < <(without "${optional[@]}")
 [ ${#lacking[@]} = 0 ] || say "going on without ${lacking[*]}"
+[ "$1" != test ] || "$(dirname "$0")/kustomize.sh" >/dev/null || say "going on without kustomize"
 mapfile -t lacking < <(missing)
 if [ ${#lacking[@]} -gt 0 ]; then
     say "please install (Debian's names): ${lacking[*]}"

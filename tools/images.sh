@@ -4,7 +4,7 @@
 #
 #   tools/images.sh [DIRECTORY]     keeps what it makes there (build/images); prints the images
 #
-# PIP_CERT, and PIP_INDEX_URL and the like, are handed to the build, and are not in the images.
+# pip's settings (index-url, cert and the like) are handed to the build, and are not in the images.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
@@ -25,11 +25,21 @@ build() {
 
 [ "$(id -u)" = 0 ] || { say "root is needed: debootstrap and buildah make file systems"; exit 1; }
 mkdir -p "$directory"
-{ # pip's settings here, as a file that the build sees
-    echo "[global]"
-    env | sed -n 's/^PIP_\(CERT\|INDEX_URL\|EXTRA_INDEX_URL\|DEFAULT_TIMEOUT\)=/\1=/p' |
-        sed 's/^DEFAULT_//' | awk -F= '{ gsub("_", "-", $1); print tolower($1) "=" substr($0, length($1) + 2) }'
-} >"$directory/pip.conf"
+pip=.venv/bin/pip
+[ -x $pip ] || pip=pip3
+# pip's settings here, as a file that the build sees: where packages come from, and whom to trust.
+# Those of the environment (:env:) win, as they do here.
+$pip config list 2>/dev/null | sort -r | awk -F= -v quote="'" '
+    match($1, /^(global|:env:)\.(cert|index-url|extra-index-url|proxy|timeout|default-timeout)$/) {
+        name = $1
+        sub(/^.*\./, "", name)
+        sub(/^default-/, "", name)
+        value = substr($0, length($1) + 2)
+        gsub(quote, "", value)
+        if (value !~ /file:/) setting[name] = value
+    }
+    END { print "[global]"; for (name in setting) print name " = " setting[name] }
+' >"$directory/pip.conf"
 if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
     say "making $base with debootstrap (2 minutes)"
     rm -rf "$directory/base"
