@@ -182,6 +182,48 @@ class TestBuilt:
         assert ended.wait(60) == 0
         assert proxy.wait(60) == 0
 
+    def test_a_read_only_root(self, hosts: tuple[Namespace, Namespace], tmp_path: Path) -> None:
+        """Nothing can be written, not even a temporary file, and no capability can be had again."""
+        here = hosts[0]
+        container = output(*BUILDAH, "from", "--pull-never", f"localhost/fastmirror:{__version__}")
+        root = Path(output(*BUILDAH, "mount", container))
+        (root / "etc" / "fastmirror").mkdir(exist_ok=True)
+        (root / "etc" / "fastmirror" / "rules.yaml").write_text(
+            "version: 1\nroutes: [{name: all, direct_response: {status: 204}}]\n"
+        )
+        words = ["setpriv", "--reuid=1337", "--regid=1337", "--clear-groups", "--no-new-privs"]
+        words += ["--bounding-set=-all", "--inh-caps=-all", "/opt/fastmirror/bin/fastmirror"]
+        words += ["--listen", ":15001", "--rules", "/etc/fastmirror/rules.yaml", "--workers", "2"]
+        script = tmp_path / "confined.sh"
+        script.write_text(
+            "set -e\nroot=$1; shift\n"
+            'mount --bind "$root" "$root"; mount -o remount,bind,ro "$root"\n'
+            'mount -t proc proc "$root/proc"; mount --bind /dev "$root/dev"\n'
+            'if touch "$root/tmp/x" 2>/dev/null; then echo "it can be written to"; exit 1; fi\n'
+            'exec chroot "$root" "$@"\n'
+        )
+        command = ["unshare", "--mount", "sh", str(script), str(root), *words]
+        proxy = subprocess.Popen(
+            here.command(*command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            until = time.monotonic() + 60
+            while here.run("curl", "-s", "http://127.0.0.1:15000/readyz").stdout != "ready\n":
+                assert proxy.poll() is None and time.monotonic() < until
+                time.sleep(0.1)
+            status = here.run(
+                "curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "http://127.0.0.1:15001/"
+            )
+            assert status.stdout == "204"
+            here.run("curl", "-s", "-X", "POST", "http://127.0.0.1:15000/drain")
+            assert proxy.wait(60) == 0
+        finally:
+            proxy.kill()
+            said, _ = proxy.communicate()
+            output(*BUILDAH, "umount", container)
+            output(*BUILDAH, "rm", container)
+        assert "Traceback" not in said and "ERROR" not in said
+
 
 def output(*words: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
