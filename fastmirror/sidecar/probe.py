@@ -43,23 +43,23 @@ def drain(arguments: list[str]) -> int:
     parser.add_argument(
         "--graceful",
         action="store_true",
-        help="serve on until SIGTERM: not ready, and each answer its connection's last",
+        help="do not end it: it serves on, not ready, and each answer is its connection's last",
     )
     parser.add_argument(
         "--delay",
         type=float,
         default=0.0,
         metavar="SECONDS",
-        help="serve on in this way for so long: others may not know yet that it will end (0)",
+        help="let it serve on in this way for so long: others may not know yet that it ends (0)",
     )
     options = parser.parse_args(arguments)
     try:
         address = _address(options.admin)
         if options.graceful or options.delay > 0:
             _ask(address, "POST", "/drain?graceful")
+            time.sleep(options.delay)
             if options.graceful:
                 return 0
-            time.sleep(options.delay)
         _ask(address, "POST", "/drain")
     except ValueError as error:
         return _usage(parser, error)

@@ -133,6 +133,18 @@ def test_a_delayed_drain_is_graceful_first(
     assert proxy.wait() == 0
 
 
+def test_a_graceful_drain_with_a_delay_ends_nothing(
+    start_proxy: StartProxy, start_nginx: StartNginx
+) -> None:
+    proxy = start_proxy(rules({"v1": start_nginx("v1").port}))
+    where = f"{LOOPBACK}:{proxy.admin}"
+    begun = time.monotonic()
+    done = run_cli("drain", "--graceful", "--delay", "0.5", "--admin", where)
+    assert (done.returncode, time.monotonic() - begun >= 0.5) == (0, True)
+    with Client(proxy.port) as late:
+        assert late.get("/").value("connection") == "close"
+
+
 def test_a_drain_that_is_not_known_is_none(
     start_proxy: StartProxy, start_nginx: StartNginx
 ) -> None:
