@@ -22,7 +22,7 @@ test)
     optional+=(systemd) # whose protocols are tested with its own programs
     ;;
 images)
-    programs+=(buildah debootstrap)
+    programs+=(buildah mmdebstrap)
     optional+=(iptables iproute2)
     ;;
 fuzz) programs+=(clang) ;;

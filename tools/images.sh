@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds docker/'s images without a Docker engine or a registry: Debian's buildah does it, on a base
-# image that debootstrap makes and that gets the very name that FROM says. Needs root.
+# image that mmdebstrap makes and that gets the very name that FROM says. Needs root.
 #
 #   tools/images.sh [DIRECTORY]     keeps what it makes there (build/images); prints the images
 #
@@ -23,7 +23,7 @@ build() {
         -v /etc/ssl/certs:/etc/ssl/certs:ro -v "$directory/pip.conf:/etc/pip.conf:ro" "$@"
 }
 
-[ "$(id -u)" = 0 ] || { say "root is needed: debootstrap and buildah make file systems"; exit 1; }
+[ "$(id -u)" = 0 ] || { say "root is needed: mmdebstrap and buildah make file systems"; exit 1; }
 mkdir -p "$directory"
 pip=.venv/bin/pip
 [ -x $pip ] || pip=pip3
@@ -41,14 +41,14 @@ $pip config list 2>/dev/null | sort -r | awk -F= -v quote="'" '
     END { print "[global]"; for (name in setting) print name " = " setting[name] }
 ' >"$directory/pip.conf"
 if ! buildah inspect --type image "$base" >/dev/null 2>&1; then
-    say "making $base with debootstrap (2 minutes)"
+    say "making $base with mmdebstrap (a minute)"
     rm -rf "$directory/base"
-    debootstrap --variant=minbase --include=ca-certificates,python3,python3-pip,python3-venv \
-        "$suite" "$directory/base" >"$directory/debootstrap.log" || {
-        tail -n 20 "$directory/debootstrap.log" >&2
+    mmdebstrap --quiet --variant=minbase \
+        --include=ca-certificates,python3,python3-pip,python3-venv \
+        "$suite" "$directory/base" >"$directory/mmdebstrap.log" 2>&1 || {
+        tail -n 20 "$directory/mmdebstrap.log" >&2
         exit 1
     }
-    rm -rf "$directory"/base/var/cache/apt/archives/*.deb "$directory"/base/var/lib/apt/lists/*
     container=$(buildah from scratch)
     buildah add --quiet "$container" "$directory/base" / >/dev/null
     buildah commit --quiet --rm "$container" "$base" >/dev/null

@@ -54,7 +54,7 @@ def test_the_index_finds_what_a_scan_finds(seed):
 
 # ---- how many are asked
 
-COUNT = 10_000
+COUNT = 2_000
 MANY = {
     "exact": lambda at: {"path": {"exact": f"/api/{at}"}},
     "prefix": lambda at: {"path": {"prefix": f"/api/{at}/"}},
@@ -70,10 +70,10 @@ MANY = {
 
 @pytest.mark.parametrize("hosts", [["*"], ["app"], ["*.example", "app"]], ids=str)
 @pytest.mark.parametrize("kind", MANY)
-def test_few_of_ten_thousand_routes_are_asked(kind, hosts):
+def test_few_of_two_thousand_routes_are_asked(kind, hosts):
     routes = [{"hosts": hosts, "match": [MANY[kind](at)]} for at in range(COUNT)]
     found = table([*routes, {"hosts": ["*"]}])
-    for at in (0, 7, 77, 7_777, COUNT - 1):
+    for at in (0, 7, 77, 1_777, COUNT - 1):
         for target in (f"/api/{at}", f"/api/{at}/x", "/other"):
             asked = request("GET", target, "app", [("x-tenant", str(at))])
             assert len(found.asked(asked)) <= 6, target
