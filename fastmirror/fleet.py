@@ -228,12 +228,13 @@ class _Member:
         theirs.close()
         self.reader, self.writer = await asyncio.open_connection(sock=ours)
         assert self.fleet.rules is not None
-        message = self.fleet.rules_message("apply", self.fleet.rules)
-        problem = await self.tell(message, ANSWER_TIME)
-        if problem is None and self.fleet.leaving:
-            problem = await self.tell({"do": "leave"}, ANSWER_TIME)
-        if problem is not None:
-            raise ConnectionError(problem)
+        messages = [self.fleet.rules_message("apply", self.fleet.rules)]  # from then on it serves
+        if self.fleet.leaving:
+            messages.insert(0, {"do": "leave"})
+        for message in messages:
+            problem = await self.tell(message, ANSWER_TIME)
+            if problem is not None:
+                raise ConnectionError(problem)
         self.watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def tell(self, message: dict[str, Any], time: float) -> str | None:
