@@ -24,6 +24,7 @@ from fastmirror.options import Options
 from fastmirror.rules.load import decode_valid, encode_rules
 from fastmirror.rules.model import Rules
 from fastmirror.runtime import declare_slots
+from fastmirror.upstream.survey import Survey
 from fastmirror.worker import Worker, undisturbed
 
 ANSWER_TIME = 30.0  # seconds for a worker to do as it was told
@@ -53,6 +54,9 @@ class Fleet(Protocol):
 
     async def reopen_logs(self) -> None:
         """After a rotation."""
+
+    async def survey(self) -> list[Survey]:
+        """How the endpoints stand, in each worker; one that does not answer is left out."""
 
     async def leave(self) -> None:
         """Serve on, and ask clients to go: the end is near."""
@@ -88,6 +92,9 @@ class LocalFleet:
     async def reopen_logs(self) -> None:
         self.worker.reopen_logs()
 
+    async def survey(self) -> list[Survey]:
+        return [await self.worker.survey()]
+
     async def leave(self) -> None:
         self.worker.leave()
 
@@ -100,7 +107,8 @@ class LocalFleet:
 
 
 # Messages between the server and a worker process: MessagePack, each behind its length.
-# To a worker: {"do": NAME, ...}; from it, when it is done: {"done": NAME} or {"error": TEXT}.
+# To a worker: {"do": NAME, ...}; from it, when it is done: {"done": NAME, "value": what it was
+# asked for} or {"error": TEXT}.
 
 
 async def send_message(writer: asyncio.StreamWriter, message: Any) -> None:
@@ -169,6 +177,10 @@ class ProcessFleet:
 
     async def reopen_logs(self) -> None:
         await self._tell({"do": "reopen_logs"})
+
+    async def survey(self) -> list[Survey]:
+        asked = (member.ask({"do": "survey"}, ANSWER_TIME) for member in self.members)
+        return [each["value"] for each in await asyncio.gather(*asked) if "value" in each]
 
     async def leave(self) -> None:
         self.leaving = True  # of a worker that is started from now on, too
@@ -239,24 +251,28 @@ class _Member:
 
     async def tell(self, message: dict[str, Any], time: float) -> str | None:
         """What kept the worker from doing it; None: it has, or there is none now."""
+        problem = (await self.ask(message, time)).get("error")
+        if problem is None:
+            return None
+        _logger.error("worker %d: %s", self.index, problem)
+        return f"worker {self.index}: {problem}"
+
+    async def ask(self, message: dict[str, Any], time: float) -> dict[str, Any]:
+        """Its answer; empty: there is no worker now."""
         async with self.turn:
             if self.reader is None or self.writer is None:
-                return None
+                return {}
             try:
                 async with asyncio.timeout(time):
                     await send_message(self.writer, message)
-                    answer = await read_message(self.reader)
-                problem = answer.get("error")
+                    answer: dict[str, Any] = await read_message(self.reader)
+                    return answer
             except (OSError, EOFError) as error:
                 # Whatever it does now, nobody could tell its late answer from the next one: the
                 # worker is started again, with the rules that hold.
                 self.kill()
                 why = f"no answer in {time:g} s" if isinstance(error, TimeoutError) else "it ended"
-                problem = f"cannot {message['do']}: {why}"
-        if problem is None:
-            return None
-        _logger.error("worker %d: %s", self.index, problem)
-        return f"worker {self.index}: {problem}"
+                return {"error": f"cannot {message['do']}: {why}"}
 
     async def _watch(self) -> None:
         """Start the process again when it dies."""
@@ -309,8 +325,7 @@ class WorkerEnd:
                 await self.worker.drain()
                 break
             try:
-                await self._do(message)
-                answer = {"done": message["do"]}
+                answer = {"done": message["do"], "value": await self._do(message)}
             except OSError as error:
                 answer = {"error": str(error)}
             except Exception as error:  # ours; but it must not end what is being served
@@ -322,8 +337,10 @@ class WorkerEnd:
                 continue  # the next read finds the end
         await self.worker.close()
 
-    async def _do(self, message: dict[str, Any]) -> None:
+    async def _do(self, message: dict[str, Any]) -> Any:
         what = message["do"]
+        if what == "survey":
+            return await self.worker.survey()
         if what in ("apply", "prepare"):
             for parts, base in message["slots"]:
                 key: Key = tuple(parts)
@@ -348,3 +365,4 @@ class WorkerEnd:
             self.worker.leave()
         elif what == "drain":
             await self.worker.drain()
+        return None

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fastmirror import __version__, counts
 from fastmirror._counters import DURATION_BUCKETS
+from fastmirror.snapshot import MirrorSnapshot
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -51,8 +52,8 @@ class MetricsPage:
         """The whole page."""
         lines: list[str] = []
         routes = [(key[1], base) for key, base in self.slots.bases.items() if key[0] == "route"]
-        mirrors: list[tuple[Labels, dict[int, int]]] = [
-            ((("route", key[1]), ("mirror", key[2])), self._mirror(base))
+        mirrors: list[tuple[Labels, MirrorSnapshot]] = [
+            ((("route", key[1]), ("mirror", key[2])), MirrorSnapshot(self.shared, base))
             for key, base in self.slots.bases.items()
             if key[0] == "mirror"
         ]
@@ -106,76 +107,62 @@ class MetricsPage:
             each(counts.SERVICE_OVERFLOWS),
         )
 
-    def _mirror(self, base: int) -> dict[int, int]:
-        """A mirror's slots, read upwards: ends before beginnings."""
-        return {at: self.shared.total(base + at) for at in range(counts.MIRROR_SLOTS)}
-
-    def _mirror_families(self, mirrors: list[tuple[Labels, dict[int, int]]]) -> Iterator[str]:
+    def _mirror_families(self, mirrors: list[tuple[Labels, MirrorSnapshot]]) -> Iterator[str]:
         def listed(suffix: str, kind: str, text: str, samples: Iterable[Sample]) -> Iterator[str]:
             return _family(f"fastmirror_mirror_{suffix}", kind, text, samples)
 
-        def each(label: str, names: Sequence[str], first: int) -> Iterator[Sample]:
-            for labels, slots in mirrors:
-                for at, name in enumerate(names):
-                    yield "", (*labels, (label, name)), slots[first + at]
-
-        def ended(slots: dict[int, int]) -> int:
-            return sum(slots[at] for at in range(counts.MIRROR_SENT))
-
-        def matched(slots: dict[int, int]) -> int:
-            first = counts.MIRROR_SENT
-            return sum(slots[at] for at in range(first, counts.MIRROR_NOT_SAMPLED + 1))
+        def each(label: str, part: str) -> Iterator[Sample]:
+            for labels, mirror in mirrors:
+                for name, value in getattr(mirror, part).items():
+                    yield "", (*labels, (label, name)), value
 
         yield from listed(
             "matched_total",
             "counter",
             "Requests of a mirror's route: not_sampled + dropped + sent.",
-            (("", labels, matched(slots)) for labels, slots in mirrors),
+            (("", labels, mirror.matched) for labels, mirror in mirrors),
         )
         yield from listed(
             "not_sampled_total",
             "counter",
             "Requests that were not chosen for a copy.",
-            (("", labels, slots[counts.MIRROR_NOT_SAMPLED]) for labels, slots in mirrors),
+            (("", labels, mirror.not_sampled) for labels, mirror in mirrors),
         )
         yield from listed(
             "dropped_total",
             "counter",
             "Requests that were chosen, and not copied, by reason.",
-            each("reason", counts.DROP_REASONS, counts.MIRROR_DROPPED),
+            each("reason", "dropped"),
         )
         yield from listed(
             "sent_total",
             "counter",
             "Copies for which a connection was taken: completed + failed + in_flight.",
-            (("", labels, slots[counts.MIRROR_SENT]) for labels, slots in mirrors),
+            (("", labels, mirror.sent) for labels, mirror in mirrors),
         )
         yield from listed(
             "completed_total",
             "counter",
             "Copies that were answered, by class of the answer's status.",
-            each("code_class", counts.CODE_CLASSES[1:], counts.MIRROR_COMPLETED + 1),
+            each("code_class", "completed"),
         )
         yield from listed(
             "failed_total",
             "counter",
             "Copies that were sent and not answered, by kind.",
-            each("kind", counts.FAILURE_KINDS, counts.MIRROR_FAILED),
+            each("kind", "failed"),
         )
         yield from listed(
             "in_flight",
             "gauge",
             "Copies that were sent and have not ended.",
-            (
-                ("", labels, max(0, slots[counts.MIRROR_SENT] - ended(slots)))
-                for labels, slots in mirrors
-            ),
+            (("", labels, mirror.in_flight) for labels, mirror in mirrors),
         )
         yield from listed(
             "buffered_bytes",
             "gauge",
             "Bytes that are held for the shadow.",
-            (("", labels, slots[counts.MIRROR_BUFFERED]) for labels, slots in mirrors),
+            (("", labels, mirror.buffered) for labels, mirror in mirrors),
         )
         yield from listed(
             "duration_seconds",
@@ -183,12 +170,8 @@ class MetricsPage:
             "From taking a connection for a copy to the end of its answer.",
             (
                 sample
-                for labels, slots in mirrors
-                for sample in self._buckets(
-                    [slots[counts.MIRROR_DURATION + at] for at in range(counts.BUCKETS)],
-                    slots[counts.MIRROR_DURATION_MICROS],
-                    labels,
-                )
+                for labels, mirror in mirrors
+                for sample in self._buckets(mirror.buckets, mirror.micros, labels)
             ),
         )
 
@@ -260,7 +243,7 @@ class MetricsPage:
             "What runs: always 1.",
             [("", (("version", __version__), ("python", platform.python_version())), 1)],
         )
-        usage = [_usage(pid) for pid in pids]
+        usage = [usage_of(pid) for pid in pids]
         yield from one(
             "process_cpu_seconds_total",
             "counter",
@@ -284,7 +267,7 @@ class MetricsPage:
         )
 
 
-def _usage(pid: int) -> tuple[float, int, int]:
+def usage_of(pid: int) -> tuple[float, int, int]:
     """``(cpu seconds, resident bytes, open descriptors)`` of a process; zeros if it is gone."""
     try:
         with open(f"/proc/{pid}/stat") as file:

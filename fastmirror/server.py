@@ -64,6 +64,7 @@ class Server:
         self.options = options
         self.fleet = fleet
         self.shared = shared
+        self.slots = slots
         self.notifier = Notifier()
         self.metrics = MetricsPage(shared, slots, time.time())
         self.reloader = Reloader(file, rules, fleet.apply, self.metrics.reloads)
@@ -96,6 +97,13 @@ class Server:
         keeping_alive.cancel()
         if admin is not None:
             await admin.close()
+
+    @property
+    def state(self) -> str:
+        """``starting``, ``ready`` or ``draining``."""
+        if self.leaving or self.draining:
+            return "draining"
+        return "ready" if self.ready else "starting"
 
     async def leave(self) -> None:
         """Serve on until stopped, but be ready for no more, and ask clients to go."""

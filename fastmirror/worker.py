@@ -27,13 +27,14 @@ from fastmirror.rules.model import Rules
 from fastmirror.rules.table import RouteTable
 from fastmirror.runtime import Prepared, Runtime
 from fastmirror.timers import Wheel
+from fastmirror.upstream.survey import Survey, survey
 
 BACKLOG = 4096
 KEPT = 32 << 20  # bytes of freed memory
 RESOLVE_TIME = 2.0  # seconds that new rules wait for their names' first answers
 TURNS_TO_BE_MADE = 3  # of the loop, until a connection that was accepted is a client
 SWITCH = 0.0001  # seconds until a thread gives way to the loop
-TURN = 0.001  # seconds of the loop's time that preparing rules takes at once
+TURN = 0.001  # seconds of the loop's time that one turn of a long work takes
 
 
 @contextmanager
@@ -51,6 +52,16 @@ def undisturbed() -> Iterator[None]:
         gc.freeze()
         gc.enable()
         sys.setswitchinterval(interval)
+
+
+async def in_turns(steps: Iterator[Any]) -> None:
+    """Do what has thousands of steps, beside the serving."""
+    loop = asyncio.get_running_loop()
+    turn = loop.time()
+    for _ in steps:
+        if loop.time() - turn > TURN:
+            await asyncio.sleep(0)
+            turn = loop.time()
 
 
 class Worker:
@@ -89,11 +100,7 @@ class Worker:
         table = await self.loop.run_in_executor(None, RouteTable, rules)
         prepared = self.prepared = self.runtime.begin(rules, table)
         try:
-            turn = self.loop.time()
-            for _ in self.runtime.steps(rules, prepared):
-                if self.loop.time() - turn > TURN:
-                    await asyncio.sleep(0)
-                    turn = self.loop.time()
+            await in_turns(self.runtime.steps(rules, prepared))
             await self.runtime.resolved(RESOLVE_TIME)
         except BaseException:
             self.discard()
@@ -129,6 +136,13 @@ class Worker:
         """What takes connections that may be intercepted ones."""
         taken = partial(take, self.interception, self.interception.kernel(listening))
         return lambda: Downstream(self.context, taken)
+
+    async def survey(self) -> Survey:
+        """How the endpoints stand."""
+        found: Survey = {}
+        for clusters in self.runtime.clusters:
+            await in_turns(survey(clusters, found))
+        return found
 
     def mirroring_switched(self, off: bool) -> None:
         """The switch was set; what is under way stops too."""

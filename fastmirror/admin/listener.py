@@ -1,7 +1,8 @@
 """The admin listener: a small HTTP/1.1 server for operators and probes, one request a connection.
 
 Invariants: what changes state answers POST alone; a request is bounded in size and time, and
-their number too; nothing here runs for longer than a page takes to render.
+their number too; nothing here runs for longer than a page takes to render; a page of another origin
+changes nothing.
 """
 
 from __future__ import annotations
@@ -71,6 +72,7 @@ class _Client(asyncio.Protocol):
         self.parser: Any = HttpRequestParser(self)
         self.transport: Any = None
         self.url = b""
+        self.host = self.origin = b""
         self.size = 0
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
@@ -111,9 +113,19 @@ class _Client(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self.url += url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"host":
+            self.host = value
+        elif name.lower() == b"origin":
+            self.origin = value
+
     def on_message_complete(self) -> None:
         if self.task is None:
             method = self.parser.get_method().decode()
+            # Any page of the web may have its visitor's browser post here; it says so then.
+            if method == "POST" and self.origin and self.origin != b"http://" + self.host:
+                self._send(Answer(403, "refused: a page of another origin asks for it\n"))
+                return
             path = self.url.decode("ascii", "replace")
             loop = asyncio.get_running_loop()
             if self.timer is not None:

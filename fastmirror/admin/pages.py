@@ -9,10 +9,17 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from fastmirror import metrics
+from fastmirror.admin.live import LIVE_HEADERS, LIVE_PAGE
+from fastmirror.admin.services import services
+from fastmirror.admin.stats import stats
 from fastmirror.rules.load import encode_rules
+from fastmirror.upstream.survey import Survey, merge
+from fastmirror.worker import in_turns
 
 if TYPE_CHECKING:
     from fastmirror.server import Server
@@ -40,10 +47,8 @@ async def _healthz(server: Server) -> Answer:
 
 
 async def _readyz(server: Server) -> Answer:
-    if server.leaving or server.draining:
-        return Answer(503, "draining\n")
-    if not server.ready:
-        return Answer(503, "starting\n")
+    if server.state != "ready":
+        return Answer(503, f"{server.state}\n")
     if server.reloader.problem is not None:
         return Answer(200, f"ready, with the rules before; {server.reloader.problem}\n")
     return Answer(200, "ready\n")
@@ -61,6 +66,27 @@ async def _rules(server: Server) -> Answer:
         headers.append(("x-fastmirror-rules-problem", json.dumps(reloader.problem)))
     text = encode_rules(reloader.rules, ".json").decode()
     return Answer(200, text, "application/json", tuple(headers))
+
+
+async def _services(server: Server) -> Answer:
+    rules, surveys = server.reloader.rules, await server.fleet.survey()
+    merged: Survey = {}
+    await in_turns(merge(surveys, merged))
+    listed: list[dict[str, Any]] = []
+    await in_turns(services(rules, merged, listed))
+    return _json({"workers": len(surveys), "services": listed})
+
+
+async def _stats(server: Server) -> Answer:
+    return _json(stats(server))
+
+
+async def _live(server: Server) -> Answer:
+    return Answer(200, LIVE_PAGE, "text/html; charset=utf-8", LIVE_HEADERS)
+
+
+def _json(document: dict[str, Any]) -> Answer:
+    return Answer(200, msgspec.json.encode(document).decode(), "application/json")
 
 
 async def _mirror_off(server: Server) -> Answer:
@@ -96,6 +122,9 @@ GET: dict[str, Page] = {
     "/readyz": _readyz,
     "/metrics": _metrics,
     "/rules": _rules,
+    "/services": _services,
+    "/stats.json": _stats,
+    "/": _live,
 }
 POST: dict[str, Page] = {
     "/mirror/off": _mirror_off,

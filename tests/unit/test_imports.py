@@ -28,7 +28,7 @@ ORDER = [
     ["mirror"],
     ["upstream"],
     ["options", "http1", "systemd"],
-    ["counts", "timers"],
+    ["counts", "snapshot", "timers"],
     ["rules"],
     ["yaml_documents"],
     ["_core"],

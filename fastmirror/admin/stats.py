@@ -1,0 +1,114 @@
+"""``GET /stats.json``: the counts of all workers, for programs that read no Prometheus text.
+
+Invariant: it says what ``/metrics`` says, from the same slots; what never happened is left out of
+the objects that go by reason, kind or class, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from fastmirror import __version__, counts
+from fastmirror._counters import DURATION_BUCKETS
+from fastmirror.metrics import usage_of
+from fastmirror.snapshot import MirrorSnapshot
+
+if TYPE_CHECKING:
+    from fastmirror.server import Server
+
+
+def stats(server: Server) -> dict[str, Any]:
+    """The document. Times are Unix seconds, durations seconds; a histogram's ``counts`` are of one
+    bucket each, ``bounds`` their upper ends, and the last count is of what is above them all.
+    """
+    shared, total = server.shared, server.shared.total
+    usage = [usage_of(pid) for pid in server.fleet.pids()]
+    return {
+        "version": __version__,
+        "state": server.state,
+        "time": time.time(),
+        "started": server.metrics.started,
+        "workers": shared.workers,
+        "mirroring": "off" if total(counts.GLOBAL_MIRROR_OFF) else "on",
+        "rules": {
+            "since": server.reloader.since,
+            "routes": len(server.reloader.rules.routes),
+            "services": len(server.reloader.rules.services),
+            "problem": server.reloader.problem,
+            "reloads": dict(server.metrics.reloads),
+        },
+        "process": {
+            "cpu_seconds": sum(each[0] for each in usage),
+            "resident_bytes": sum(each[1] for each in usage),
+            "open_fds": sum(each[2] for each in usage),
+        },
+        "connections": {
+            side: max(0, total(counts.GLOBAL_CONNECTIONS + at))
+            for at, side in enumerate(counts.SIDES)
+        },
+        "connections_refused": total(counts.GLOBAL_REFUSED),
+        "tunnels": _known(shared, counts.GLOBAL_TUNNELS, counts.TUNNEL_KINDS),
+        "request_duration": _histogram(
+            [total(counts.GLOBAL_DURATION + at) for at in range(counts.BUCKETS)],
+            total(counts.GLOBAL_DURATION_MICROS),
+        ),
+        "routes": _routes(server),
+        "services": [
+            {
+                "service": key[1],
+                "ejections": total(base + counts.SERVICE_EJECTIONS),
+                "overflows": total(base + counts.SERVICE_OVERFLOWS),
+            }
+            for key, base in server.slots.bases.items()
+            if key[0] == "service"
+        ],
+    }
+
+
+def _routes(server: Server) -> list[dict[str, Any]]:
+    """Every route that ever was, in the order of the slots, with its mirrors."""
+    routes: dict[str, dict[str, Any]] = {}
+    for key, base in server.slots.bases.items():
+        if key[0] == "route":
+            routes[key[1]] = {
+                "route": key[1],
+                "requests": _known(server.shared, base, counts.CODE_CLASSES),
+                "retries": server.shared.total(base + counts.ROUTE_RETRIES),
+                "mirrors": [],
+            }
+        elif key[0] == "mirror":
+            routes[key[1]]["mirrors"].append(_mirror(key[2], MirrorSnapshot(server.shared, base)))
+    return list(routes.values())
+
+
+def _mirror(name: str, mirror: MirrorSnapshot) -> dict[str, Any]:
+    return {
+        "mirror": name,
+        "matched": mirror.matched,
+        "not_sampled": mirror.not_sampled,
+        "dropped": _happened(mirror.dropped),
+        "sent": mirror.sent,
+        "completed": _happened(mirror.completed),
+        "failed": _happened(mirror.failed),
+        "in_flight": mirror.in_flight,
+        "buffered_bytes": mirror.buffered,
+        "duration": _histogram(mirror.buckets, mirror.micros),
+    }
+
+
+def _known(shared: counts.SharedCounts, first: int, names: tuple[str, ...]) -> dict[str, int]:
+    return _happened({name: shared.total(first + at) for at, name in enumerate(names)})
+
+
+def _happened(numbers: dict[str, int]) -> dict[str, int]:
+    return {name: number for name, number in numbers.items() if number}
+
+
+def _histogram(buckets: list[int], micros: int) -> dict[str, Any]:
+    return {
+        "bounds": list(DURATION_BUCKETS),
+        "counts": buckets,
+        "count": sum(buckets),
+        "sum": micros / 1e6,
+    }
