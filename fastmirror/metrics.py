@@ -49,15 +49,23 @@ class MetricsPage:
         self.reloads = {"success": 0, "unchanged": 0, "failure": 0}
 
     def render(self, pids: Sequence[int]) -> str:
-        """The whole page."""
-        lines: list[str] = []
-        routes = [(key[1], base) for key, base in self.slots.bases.items() if key[0] == "route"]
-        mirrors: list[tuple[Labels, MirrorSnapshot]] = [
-            ((("route", key[1]), ("mirror", key[2])), MirrorSnapshot(self.shared, base))
-            for key, base in self.slots.bases.items()
-            if key[0] == "mirror"
-        ]
-        lines += _family(
+        """The whole page at once."""
+        return "".join(f"{line}\n" for line in self.lines(pids) if line)
+
+    def lines(self, pids: Sequence[int]) -> Iterator[str]:
+        """A line at each step, since thousands of mirrors take seconds. Where a line is
+        empty, something was counted and nothing is to be said.
+        """
+        routes: list[tuple[str, int]] = []
+        mirrors: list[tuple[Labels, MirrorSnapshot]] = []
+        for key, base in list(self.slots.bases.items()):
+            if key[0] == "route":
+                routes.append((key[1], base))
+            elif key[0] == "mirror":
+                labels = (("route", key[1]), ("mirror", key[2]))
+                mirrors.append((labels, MirrorSnapshot(self.shared, base)))
+                yield ""
+        yield from _family(
             "fastmirror_requests_total",
             "counter",
             "Requests by route and class of the answer's status (none: no answer).",
@@ -67,7 +75,7 @@ class MetricsPage:
                 for at, code in enumerate(counts.CODE_CLASSES)
             ),
         )
-        lines += _family(
+        yield from _family(
             "fastmirror_retries_total",
             "counter",
             "Attempts beside the first, by route.",
@@ -76,16 +84,15 @@ class MetricsPage:
                 for name, base in routes
             ),
         )
-        lines += _family(
+        yield from _family(
             "fastmirror_request_duration_seconds",
             "histogram",
             "From a request's head to the end of its answer.",
             self._histogram(counts.GLOBAL_DURATION, ()),
         )
-        lines += self._service_families()
-        lines += self._mirror_families(mirrors)
-        lines += self._process_families(pids)
-        return "\n".join(lines) + "\n"
+        yield from self._service_families()
+        yield from self._mirror_families(mirrors)
+        yield from self._process_families(pids)
 
     def _service_families(self) -> Iterator[str]:
         services = [(key[1], base) for key, base in self.slots.bases.items() if key[0] == "service"]

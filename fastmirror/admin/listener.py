@@ -139,12 +139,13 @@ class _Client(asyncio.Protocol):
     def _send(self, reply: Answer, head_only: bool = False) -> None:
         if self.transport is None or self.transport.is_closing():
             return
-        body = reply.text.encode()
+        body = [reply.text.encode()] if isinstance(reply.text, str) else reply.text
+        length = sum(len(piece) for piece in body)
         head = (
             f"HTTP/1.1 {reply.status} {reply.reason}\r\ncontent-type: {reply.content_type}\r\n"
-            f"content-length: {len(body)}\r\ncache-control: no-store\r\nconnection: close\r\n"
+            f"content-length: {length}\r\ncache-control: no-store\r\nconnection: close\r\n"
             + "".join(f"{name}: {value}\r\n" for name, value in reply.headers)
             + "\r\n"
         )
-        self.transport.write(head.encode() + (b"" if head_only else body))
+        self.transport.writelines([head.encode(), *(() if head_only else body)])
         self.transport.close()

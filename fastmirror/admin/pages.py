@@ -7,17 +7,15 @@ from __future__ import annotations
 import http
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from fastmirror import metrics
 from fastmirror.admin.live import LIVE_HEADERS, LIVE_PAGE
 from fastmirror.admin.services import services
 from fastmirror.admin.stats import stats
-from fastmirror.rules.load import encode_rules
+from fastmirror.rules.load import encode_in_steps
 from fastmirror.upstream.survey import Survey, merge
 from fastmirror.worker import in_turns
 
@@ -25,14 +23,15 @@ if TYPE_CHECKING:
     from fastmirror.server import Server
 
 TEXT = "text/plain; charset=utf-8"
+PIECE = 65536  # bytes, about
 
 
 @dataclass
 class Answer:
-    """An HTTP answer."""
+    """An HTTP answer; a long body comes in pieces."""
 
     status: int
-    text: str
+    text: str | list[bytes]
     content_type: str = TEXT
     headers: tuple[tuple[str, str], ...] = ()
 
@@ -55,7 +54,9 @@ async def _readyz(server: Server) -> Answer:
 
 
 async def _metrics(server: Server) -> Answer:
-    return Answer(200, server.metrics.render(server.fleet.pids()), metrics.CONTENT_TYPE)
+    lines = server.metrics.lines(server.fleet.pids())
+    pieces = await _pieces(f"{line}\n".encode() if line else b"" for line in lines)
+    return Answer(200, pieces, metrics.CONTENT_TYPE)
 
 
 async def _rules(server: Server) -> Answer:
@@ -64,29 +65,45 @@ async def _rules(server: Server) -> Answer:
     headers = [("x-fastmirror-rules-since", since)]
     if reloader.problem is not None:  # as JSON, which is ASCII without line ends
         headers.append(("x-fastmirror-rules-problem", json.dumps(reloader.problem)))
-    text = encode_rules(reloader.rules, ".json").decode()
-    return Answer(200, text, "application/json", tuple(headers))
+    pieces = await _pieces(encode_in_steps(reloader.rules))
+    return Answer(200, pieces, "application/json", tuple(headers))
 
 
 async def _services(server: Server) -> Answer:
     rules, surveys = server.reloader.rules, await server.fleet.survey()
     merged: Survey = {}
     await in_turns(merge(surveys, merged))
-    listed: list[dict[str, Any]] = []
-    await in_turns(services(rules, merged, listed))
-    return _json({"workers": len(surveys), "services": listed})
+    pieces = await _pieces(services(rules, merged, len(surveys)))
+    return Answer(200, pieces, "application/json")
 
 
 async def _stats(server: Server) -> Answer:
-    return _json(stats(server))
+    return Answer(200, await _pieces(stats(server)), "application/json")
 
 
 async def _live(server: Server) -> Answer:
     return Answer(200, LIVE_PAGE, "text/html; charset=utf-8", LIVE_HEADERS)
 
 
-def _json(document: dict[str, Any]) -> Answer:
-    return Answer(200, msgspec.json.encode(document).decode(), "application/json")
+async def _pieces(steps: Iterator[bytes]) -> list[bytes]:
+    """A page of which thousands of rules make megabytes, made beside the serving."""
+    pieces: list[bytes] = []
+    gathered: list[bytes] = []
+    size = 0
+
+    def gather() -> Iterator[None]:
+        nonlocal size
+        for step in steps:
+            gathered.append(step)
+            size += len(step)
+            if size > PIECE:
+                pieces.append(b"".join(gathered))
+                gathered.clear()
+                size = 0
+            yield
+
+    await in_turns(gather())
+    return [*pieces, b"".join(gathered)]
 
 
 async def _mirror_off(server: Server) -> Answer:

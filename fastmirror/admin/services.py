@@ -18,8 +18,9 @@ from fastmirror.upstream.survey import Survey
 HEALTHY, EJECTED, UNRESOLVED = "healthy", "ejected", "unresolved"
 
 
-def services(rules: Rules, found: Survey, into: list[dict[str, Any]]) -> Iterator[None]:
-    """Fill the list, a service at each step."""
+def services(rules: Rules, found: Survey, workers: int) -> Iterator[bytes]:
+    """The document as JSON, a service at each step."""
+    separator = b'{"workers":%d,"services":[' % workers
     for service in rules.services:
         known = found.get(service.name, {})
         endpoints = []
@@ -35,15 +36,15 @@ def services(rules: Rules, found: Survey, into: list[dict[str, Any]]) -> Iterato
                     "addresses": addresses,
                 }
             )
-        into.append(
-            {
-                "service": service.name,
-                "hosts": service.hosts or [service.name],
-                "balance": msgspec.to_builtins(service.balance),
-                "endpoints": endpoints,
-            }
-        )
-        yield
+        one = {
+            "service": service.name,
+            "hosts": service.hosts or [service.name],
+            "balance": service.balance,
+            "endpoints": endpoints,
+        }
+        yield separator + msgspec.json.encode(one)
+        separator = b","
+    yield b"]}" if rules.services else separator + b"]}"
 
 
 def _address(address: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,10 @@ the objects that go by reason, kind or class, and nothing else is.
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from fastmirror import __version__, counts
 from fastmirror._counters import DURATION_BUCKETS
@@ -18,13 +21,14 @@ if TYPE_CHECKING:
     from fastmirror.server import Server
 
 
-def stats(server: Server) -> dict[str, Any]:
-    """The document. Times are Unix seconds, durations seconds; a histogram's ``counts`` are of one
-    bucket each, ``bounds`` their upper ends, and the last count is of what is above them all.
+def stats(server: Server) -> Iterator[bytes]:
+    """The document as JSON, a route or a service at each step. Times are Unix seconds, durations
+    seconds; a histogram's ``counts`` are of one bucket each, ``bounds`` their upper ends, and the
+    last count is of what is above them all.
     """
     shared, total = server.shared, server.shared.total
     usage = [usage_of(pid) for pid in server.fleet.pids()]
-    return {
+    head = {
         "version": __version__,
         "state": server.state,
         "time": time.time(),
@@ -53,33 +57,45 @@ def stats(server: Server) -> dict[str, Any]:
             [total(counts.GLOBAL_DURATION + at) for at in range(counts.BUCKETS)],
             total(counts.GLOBAL_DURATION_MICROS),
         ),
-        "routes": _routes(server),
-        "services": [
-            {
-                "service": key[1],
-                "ejections": total(base + counts.SERVICE_EJECTIONS),
-                "overflows": total(base + counts.SERVICE_OVERFLOWS),
-            }
-            for key, base in server.slots.bases.items()
-            if key[0] == "service"
-        ],
     }
+    yield msgspec.json.encode(head)[:-1]
+    for name, rows in (("routes", _routes(server)), ("services", _services(server))):
+        separator = b',"%s":[' % name.encode()
+        for row in rows:
+            yield separator + msgspec.json.encode(row)
+            separator = b","
+        yield b"]" if separator == b"," else separator + b"]"
+    yield b"}"
 
 
-def _routes(server: Server) -> list[dict[str, Any]]:
+def _services(server: Server) -> Iterator[dict[str, Any]]:
+    for key, base in list(server.slots.bases.items()):
+        if key[0] == "service":
+            yield {
+                "service": key[1],
+                "ejections": server.shared.total(base + counts.SERVICE_EJECTIONS),
+                "overflows": server.shared.total(base + counts.SERVICE_OVERFLOWS),
+            }
+
+
+def _routes(server: Server) -> Iterator[dict[str, Any]]:
     """Every route that ever was, in the order of the slots, with its mirrors."""
-    routes: dict[str, dict[str, Any]] = {}
-    for key, base in server.slots.bases.items():
+    mirrors: dict[str, list[tuple[str, int]]] = {}
+    bases = list(server.slots.bases.items())
+    for key, base in bases:
+        if key[0] == "mirror":
+            mirrors.setdefault(key[1], []).append((key[2], base))
+    for key, base in bases:
         if key[0] == "route":
-            routes[key[1]] = {
+            yield {
                 "route": key[1],
                 "requests": _known(server.shared, base, counts.CODE_CLASSES),
                 "retries": server.shared.total(base + counts.ROUTE_RETRIES),
-                "mirrors": [],
+                "mirrors": [
+                    _mirror(name, MirrorSnapshot(server.shared, at))
+                    for name, at in mirrors.get(key[1], ())
+                ],
             }
-        elif key[0] == "mirror":
-            routes[key[1]]["mirrors"].append(_mirror(key[2], MirrorSnapshot(server.shared, base)))
-    return list(routes.values())
 
 
 def _mirror(name: str, mirror: MirrorSnapshot) -> dict[str, Any]:

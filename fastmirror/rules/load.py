@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,19 @@ def _value_at(raw: Any, path: str) -> Any:
         except (KeyError, IndexError, TypeError):
             return None
     return raw
+
+
+def encode_in_steps(rules: Rules) -> Iterator[bytes]:
+    """``encode_rules(rules, ".json")``, a service or a route at each step."""
+    yield b'{\n  "version": %d' % VERSION
+    for name, parts in (("services", rules.services), ("routes", rules.routes)):
+        for at, part in enumerate(parts):
+            text = msgspec.json.format(msgspec.json.encode(part), indent=2)
+            before = b"," if at else b',\n  "%s": [' % name.encode()
+            yield before + b"\n    " + text.replace(b"\n", b"\n    ")
+        if parts:
+            yield b"\n  ]"
+    yield b"\n}\n"
 
 
 def encode_rules(rules: Rules, suffix: str = "") -> bytes:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastmirror.rules.load import RulesError, decode_rules, encode_rules, load_rules
+from fastmirror.rules.load import (
+    RulesError,
+    decode_rules,
+    encode_in_steps,
+    encode_rules,
+    load_rules,
+)
 from fastmirror.rules.model import Rules
 from fastmirror.rules.table import RouteTable
 from fastmirror.rules.validate import validate
@@ -357,6 +363,7 @@ def test_what_is_written_is_read_again(document, form):
     rules = msgspec.convert(document, Rules)
     assert validate(rules) == []
     assert decode_rules(encode_rules(rules, form), f"rules{form}") == rules
+    assert b"".join(encode_in_steps(rules)) == encode_rules(rules, ".json")
 
 
 @pytest.mark.parametrize(
