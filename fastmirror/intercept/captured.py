@@ -63,3 +63,5 @@ class Captured:
         """The client's connection is closed."""
         if self._pool is not None:
             self._pool.retire()
+            for task in list(self._pool.connecting):
+                task.cancel()  # as long as the kernel tries: for nobody

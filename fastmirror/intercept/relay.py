@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fastmirror.intercept.interception import Interception
 
 HALF_CLOSED_TIME = 3600.0  # seconds without a byte, once one direction has ended; as Envoy's idle
+# Seconds to go on connecting, once the client has sent its end: one that only closed its half waits
+# for an answer, one that has given up looks the same, and what it asked is not to be done later.
+LEFT_TIME = 10.0
 
 _logger = logging.getLogger("fastmirror")
 
@@ -40,6 +43,7 @@ class Relay:
         self.hello: ClientHello | None = None
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
+        self.watched = -1  # the client's descriptor, while it waits for the connection
         self.front: Any = None  # whoever still looks at what the client sends
         self.flags, self.details = "-", "-"
         self.began = self.heard_at = now()
@@ -74,9 +78,11 @@ class Relay:
         self.client.ended = ended
         if self.server.transport is None:
             self.client.read(False)
+            self.watched = transport.get_extra_info("socket").fileno()
+            self.interception.watch.add(self.watched, self._client_left)
         if data:
             self.client.data_received(data)
-        if ended:
+        if ended and self.server.transport is not None:
             self.server.end()
             self.maybe_over()
 
@@ -98,11 +104,16 @@ class Relay:
         if self.over:
             end.transport.abort()
             return
+        self._unwatch()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         for data in end.waiting:
             end.transport.write(data)
         end.waiting.clear()
         if self.client.ended:
             end.transport.write_eof()
+            self.maybe_over()
         elif not end.full:
             self.client.read(True)
 
@@ -124,10 +135,30 @@ class Relay:
         elif self.timer is None and not self.over:
             self._watch(HALF_CLOSED_TIME)
 
+    def _client_left(self, reset: bool) -> None:
+        """While it waits for the connection, it was reset, or sends no more."""
+        if reset:
+            self.flags, self.details = "DC", "the client's connection was reset"
+            self._cut()
+        elif self.timer is None:
+            self.timer = self.context.wheel.loop.call_later(LEFT_TIME, self._left)
+
+    def _left(self) -> None:
+        self.flags = "DC"
+        self.details = f"no connection to {self.original}, and the client has sent its end"
+        self._cut()
+
+    def _unwatch(self) -> None:
+        if self.watched >= 0:
+            self.interception.watch.remove(self.watched)
+            self.watched = -1
+
     def side_lost(self, end: End, error: Exception | None) -> None:
         """A side's connection is closed."""
         if end is self.server:
             self.interception.dialer.closed(end)
+        else:
+            self._unwatch()
         if not self.over:
             self.flags = "DC" if end is self.client else "UC"
             self.details = str(error or "the connection was closed")
@@ -166,6 +197,7 @@ class Relay:
         if self.front is not None:
             self.front.server_spoke()
         self.over = True
+        self._unwatch()
         for end in (self.client, self.server):
             if end.transport is not None and not end.lost:
                 reset(end.transport)
