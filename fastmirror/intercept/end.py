@@ -10,19 +10,11 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-from fastmirror._outlet import set_socket_option
+from fastmirror.counts import DOWNSTREAM
+from fastmirror.upstream.dial import keep_alive
 
 if TYPE_CHECKING:
     from fastmirror.intercept.relay import Relay
-
-# A peer that is gone without a word is found by the kernel, as it was when it had the connection
-# to itself: after 10 minutes of silence it asks, five times, once a minute.
-_KEEPALIVE = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 600),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
-)
 
 
 def reset(transport: Any) -> None:
@@ -50,9 +42,8 @@ class End:
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.relay.context.counts.connection(self.side, 1)
-        descriptor = transport.get_extra_info("socket").fileno()
-        for option in _KEEPALIVE:
-            set_socket_option(descriptor, *option)
+        if self.side == DOWNSTREAM:  # the dialer has seen to the other
+            keep_alive(transport.get_extra_info("socket").fileno())
         self.relay.made(self)
 
     def data_received(self, data: bytes) -> None:

@@ -30,6 +30,9 @@ from fastmirror.upstream.connection import ResponseHandler
 
 PIECE = 16384  # bytes that are read at a time, while heads may come: these bound the line
 NEVER = 1 << 62
+# Seconds: an intercepted connection may be silent for as long as it could without us, and the
+# kernel's keepalive finds those whose peer is gone.
+FOREVER = 1e9
 LINGER = 2.0  # seconds for a client to take its last answer
 
 
@@ -42,6 +45,7 @@ class Downstream(Client):
         self.deadline = 0.0
         self.looked_at = 0
         self.context = context
+        self.idle_timeout = context.idle_timeout
         self.transport: Any = None
         self.outlet = Outlet()
         self.source_ip = b""
@@ -89,7 +93,9 @@ class Downstream(Client):
             else:
                 self._refuse(503, "OM", "too many connections")
         else:
-            context.wheel.arm(self, context.idle_timeout)
+            if self.captured is not None:
+                self.idle_timeout = FOREVER
+            context.wheel.arm(self, self.idle_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self.tunnel:
@@ -193,7 +199,7 @@ class Downstream(Client):
         receiving = self.receiving
         if receiving is not None:
             receiving.request_fed()
-            timeout = self.context.idle_timeout
+            timeout = self.idle_timeout
             if self.context.request_timeout:
                 left = receiving.began + self.context.request_timeout - now()
                 timeout = min(timeout, max(left, 0.001))
@@ -287,11 +293,15 @@ class Downstream(Client):
                 return self._refuse(405, "DPE", "TRACE is not served")
             if body != NO_BODY:  # RFC 9110 section 9.3.8
                 return self._refuse(400, "DPE", "TRACE has no body")
-        if method == b"CONNECT" and not context.allow_connect:
+        captured = self.captured
+        # What an intercepted client asks of a forward proxy is that one's to do.
+        passed = captured is not None and captured.passthrough
+        if method == b"CONNECT" and (passed or not context.allow_connect):
             return self._refuse(501, "DPE", "CONNECT is not served")
         if 0 <= context.max_body < fields.content_length:
             return self._refuse(413, "-", "the body is too large")
         host = fields.host if fields.host is not None else b""
+        asked = target
         try:
             if not plain and (method == b"CONNECT" or not is_plain_target(target)):
                 host, target = normal_target(method, target, host)
@@ -300,8 +310,8 @@ class Downstream(Client):
                     self.host, self.port = host_and_port(host)
                 else:
                     self.host, self.port = b"", HTTP_PORT
-                if self.captured is not None:
-                    self.port = self.captured.original.port
+                if captured is not None:
+                    self.port = captured.original.port
                 self.raw_host = host
         except ValueError as error:
             return self._refuse(400, "DPE", str(error))
@@ -313,6 +323,9 @@ class Downstream(Client):
             upgrade = b"connect"
         request = Request.__new__(Request)
         request.set_up(method, target, self.host, self.port, fields, self.source_ip)
+        if passed and target != asked and context.table.find(request) is None:
+            # http://a/b, for a forward proxy: what it gets is to be just that.
+            return self._refuse(404, "NR", "no route for this host and path")
         exchange = Exchange.__new__(Exchange)
         exchange.set_up(self, method, fields, request, host, http10, body, upgrade)
         if method == b"CONNECT":
@@ -434,7 +447,7 @@ class Downstream(Client):
         if self.writing_paused:
             self.paused_by_line = True
             self.unsent = NEVER
-            self.context.wheel.arm(self, self.context.idle_timeout)
+            self.context.wheel.arm(self, self.idle_timeout)
             return self._switch_reading()
         if self.waiting:
             exchange = as_exchange(self.waiting.popleft())
@@ -465,7 +478,7 @@ class Downstream(Client):
         if self.current is None and self.receiving is None and self.head is None:
             if self.half_closed or self.context.draining:
                 return self._linger()
-            self.context.wheel.arm(self, self.context.idle_timeout)
+            self.context.wheel.arm(self, self.idle_timeout)
         return self._switch_reading()
 
     def pass_on(self) -> None:

@@ -13,10 +13,19 @@ import os
 import socket
 from typing import Any
 
+from fastmirror._outlet import set_socket_option
 from fastmirror.rules.address import Address
 from fastmirror.upstream.flows import Flow, Flows
 
 SO_MARK = 36  # of Linux; Python has no name for it
+# A peer that is gone without a word is found by the kernel, as it was when it had the connection
+# to itself: after 10 minutes of silence it asks, five times, once a minute.
+_KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 600),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
+)
 
 
 class Dialer:
@@ -51,6 +60,7 @@ class Dialer:
     async def _open_known(self, protocol: Any, address: Address) -> None:
         sock = new_socket(address, self.mark)
         try:
+            keep_alive(sock.fileno())
             error = sock.connect_ex((address.host, address.port))
             # The local end is there now; our own listener may hear of it before we are told more.
             local = sock.getsockname()
@@ -104,3 +114,9 @@ def new_socket(address: Address, mark: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def keep_alive(descriptor: int) -> None:
+    """Let the kernel find out that the peer is gone."""
+    for option in _KEEPALIVE:
+        set_socket_option(descriptor, *option)
