@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fastmirror.counts import DOWNSTREAM
@@ -38,6 +39,7 @@ class End:
         self.received = 0
         self.lost = False
         self.full = False  # it does not take more for now
+        self.watched = -1  # its descriptor, while a reset would not be heard otherwise
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -57,11 +59,12 @@ class End:
         self.relay.heard(self)
         self.ended = True
         self.peer.end()
-        self.relay.maybe_over()
+        self.relay.direction_ended(self)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        self.unwatch()
         self.relay.context.counts.connection(self.side, -1)
         self.relay.side_lost(self, error)
 
@@ -72,6 +75,20 @@ class End:
     def resume_writing(self) -> None:
         self.full = False
         self.peer.read(True)
+
+    # -- while it is not read: before there is an other side, and once it has ended
+
+    def watch(self, left: Callable[[bool], None]) -> None:
+        """``left`` as of ``Watch.add``."""
+        self.unwatch()
+        self.watched = self.transport.get_extra_info("socket").fileno()
+        self.relay.interception.watch.add(self.watched, left)
+
+    def unwatch(self) -> None:
+        """It is read again, or is closed."""
+        if self.watched >= 0:
+            self.relay.interception.watch.remove(self.watched)
+            self.watched = -1
 
     # -- for the other side
 

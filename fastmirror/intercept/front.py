@@ -24,7 +24,7 @@ from fastmirror.intercept.original import Kernel, plain
 from fastmirror.intercept.relay import Relay
 from fastmirror.proxy.downstream import Downstream
 from fastmirror.rules.address import Address
-from fastmirror.upstream.dial import keep_alive
+from fastmirror.upstream.dial import keep_alive, take_urgent
 
 
 def take(interception: Interception, kernel: Kernel, transport: Any) -> bool:
@@ -68,6 +68,7 @@ class Front:
             self.context.counts.connection_refused()
             reset(transport)
             return
+        take_urgent(transport.get_extra_info("socket").fileno())
         source = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.captured = Captured(self.interception, original, source)
         if original.port in self.interception.opaque_ports:

@@ -1,5 +1,5 @@
-"""What becomes of connections that are not read for now: an event loop that does not read a socket
-does not hear of its end either, and a reset is not to wait for somebody who takes the bytes.
+"""What becomes of connections that are not read for now, or were to their end: an event loop does
+not hear of a reset there, which is not to wait until somebody takes the bytes.
 
 Invariants: nothing is read here; a descriptor is watched until it is hung up, or ``remove`` (which
 comes before it is closed), and each kind of end is told once.

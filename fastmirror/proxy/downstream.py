@@ -112,6 +112,8 @@ class Downstream(Client):
 
     def eof_received(self) -> bool:
         self.half_closed = True
+        if self.captured is not None:
+            self.captured.half_closed(self.transport)
         current = self.current
         if self.tunnel and current is not None:
             current.client_eof()

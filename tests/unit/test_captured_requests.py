@@ -6,6 +6,8 @@ import asyncio
 
 import pytest
 
+from fastmirror.intercept import captured
+
 from .intercepting import intercepting, reset
 from .test_connecting import deaf
 
@@ -316,7 +318,10 @@ def test_a_silent_tunnel_stays():
     assert answers == [b"1"]
 
 
-def test_a_client_that_is_gone_is_not_connected_for():
+@pytest.mark.parametrize("leave", [reset, asyncio.StreamWriter.close])
+def test_a_client_that_is_gone_is_not_connected_for(monkeypatch, leave):
+    monkeypatch.setattr(captured, "LEFT_TIME", 0.2)
+
     async def test(proxy):
         service = Site(b"rules")
         proxy.apply(hosts=["app"], to=await proxy.destination(service), path="/api")
@@ -328,7 +333,7 @@ def test_a_client_that_is_gone_is_not_connected_for():
             writer.write(OTHER)
             await asyncio.sleep(0.1)
             assert len(asyncio.all_tasks()) > 1
-            reset(writer)
+            leave(writer)
             async with asyncio.timeout(20):
                 while any("Pool._connect" in repr(task) for task in asyncio.all_tasks()):
                     await asyncio.sleep(0.01)
