@@ -21,6 +21,7 @@ import uvloop
 from fastmirror.admin.listener import AdminServer
 from fastmirror.counts import GLOBAL_MIRROR_OFF, SharedCounts, SlotMap
 from fastmirror.fleet import Fleet, LocalFleet, ProcessFleet
+from fastmirror.intercept.marks import comes_back
 from fastmirror.listeners import bind, raise_descriptor_limit, unlink_unix
 from fastmirror.metrics import MetricsPage
 from fastmirror.options import Options, add_arguments
@@ -154,6 +155,10 @@ def run(options: Options, arguments: list[str]) -> int:
         new_socket(Address("127.0.0.1", 0), options.mark).close()
     except OSError as error:
         print(f"fastmirror: --mark needs CAP_NET_ADMIN: {error.strerror}", file=sys.stderr)
+        return 1
+    if options.mark and comes_back(options.mark):
+        what = "what has it is routed to this host, as with the mark of fastmirror iptables"
+        print(f"fastmirror: --mark {options.mark}: {what}: expected another", file=sys.stderr)
         return 1
     try:
         sockets = bind(options, options.workers)

@@ -42,6 +42,10 @@ class YamlError(ValueError):
     """The text is not YAML that we read; the message begins with ``SOURCE:LINE``."""
 
 
+class UnsupportedError(YamlError):
+    """It is YAML, and more than what we read of it: merge keys, say."""
+
+
 @dataclass(slots=True)
 class Document:
     """One YAML document: plain dicts, lists and scalars, and where each of them stood."""
@@ -154,7 +158,7 @@ class _Builder:
             self.documents.append(self.document)
 
     def error(self, what: str) -> YamlError:
-        return YamlError(f"{self.source}:{self.line}: {what}")
+        return UnsupportedError(f"{self.source}:{self.line}: {what}")
 
     def scalar(self, event: Any) -> None:
         result, tag = event.value, event.tag

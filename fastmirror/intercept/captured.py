@@ -7,13 +7,16 @@ from __future__ import annotations
 from typing import Any
 
 from fastmirror.counts import PASSED_THROUGH, UPSTREAM
+from fastmirror.intercept.end import reset
 from fastmirror.intercept.interception import Interception
 from fastmirror.intercept.original import is_local
-from fastmirror.intercept.relay import Relay
+from fastmirror.intercept.relay import LEFT_TIME, Relay
 from fastmirror.proxy.context import RouteAction, Target
 from fastmirror.rules.address import Address
 from fastmirror.rules.model import Destination, Route
+from fastmirror.upstream import dial
 from fastmirror.upstream.cluster import Cluster, Member
+from fastmirror.upstream.dial import keep_alive
 from fastmirror.upstream.pool import Pool
 
 NAME = "passthrough"  # the route's name in the access log
@@ -67,7 +70,20 @@ class Captured:
         relay = Relay(self.interception, self.original, self.source)
         relay.start(transport, PASSED_THROUGH, data, ended)
 
+    def half_closed(self, transport: Any) -> None:
+        """The client has sent its end, and waits for what it asked for."""
+        keep_alive(transport.get_extra_info("socket").fileno(), dial.OFTEN)
+        if self._pool is not None and self._pool.connecting:
+            self.interception.context.wheel.loop.call_later(LEFT_TIME, self._give_up, transport)
+
+    def _give_up(self, transport: Any) -> None:
+        """Where it has still to be connected, it has gone, as far as can be told."""
+        if self._pool is not None and self._pool.connecting and not transport.is_closing():
+            reset(transport)
+
     def close(self) -> None:
         """The client's connection is closed."""
         if self._pool is not None:
             self._pool.retire()
+            for task in list(self._pool.connecting):
+                task.cancel()  # as long as the kernel tries: for nobody

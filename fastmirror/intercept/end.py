@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from fastmirror._outlet import set_socket_option
+from fastmirror.counts import DOWNSTREAM
+from fastmirror.upstream.dial import keep_alive
 
 if TYPE_CHECKING:
     from fastmirror.intercept.relay import Relay
-
-# A peer that is gone without a word is found by the kernel, as it was when it had the connection
-# to itself: after 10 minutes of silence it asks, five times, once a minute.
-_KEEPALIVE = (
-    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 600),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 60),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
-)
 
 
 def reset(transport: Any) -> None:
@@ -46,13 +39,13 @@ class End:
         self.received = 0
         self.lost = False
         self.full = False  # it does not take more for now
+        self.watched = -1  # its descriptor, while a reset would not be heard otherwise
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
         self.relay.context.counts.connection(self.side, 1)
-        descriptor = transport.get_extra_info("socket").fileno()
-        for option in _KEEPALIVE:
-            set_socket_option(descriptor, *option)
+        if self.side == DOWNSTREAM:  # the dialer has seen to the other
+            keep_alive(transport.get_extra_info("socket").fileno())
         self.relay.made(self)
 
     def data_received(self, data: bytes) -> None:
@@ -66,11 +59,12 @@ class End:
         self.relay.heard(self)
         self.ended = True
         self.peer.end()
-        self.relay.maybe_over()
+        self.relay.direction_ended(self)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self.lost = True
+        self.unwatch()
         self.relay.context.counts.connection(self.side, -1)
         self.relay.side_lost(self, error)
 
@@ -81,6 +75,20 @@ class End:
     def resume_writing(self) -> None:
         self.full = False
         self.peer.read(True)
+
+    # -- while it is not read: before there is an other side, and once it has ended
+
+    def watch(self, left: Callable[[bool], None]) -> None:
+        """``left`` as of ``Watch.add``."""
+        self.unwatch()
+        self.watched = self.transport.get_extra_info("socket").fileno()
+        self.relay.interception.watch.add(self.watched, left)
+
+    def unwatch(self) -> None:
+        """It is read again, or is closed."""
+        if self.watched >= 0:
+            self.relay.interception.watch.remove(self.watched)
+            self.watched = -1
 
     # -- for the other side
 

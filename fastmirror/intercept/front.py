@@ -24,6 +24,7 @@ from fastmirror.intercept.original import Kernel, plain
 from fastmirror.intercept.relay import Relay
 from fastmirror.proxy.downstream import Downstream
 from fastmirror.rules.address import Address
+from fastmirror.upstream.dial import keep_alive, take_urgent
 
 
 def take(interception: Interception, kernel: Kernel, transport: Any) -> bool:
@@ -67,6 +68,7 @@ class Front:
             self.context.counts.connection_refused()
             reset(transport)
             return
+        take_urgent(transport.get_extra_info("socket").fileno())
         source = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.captured = Captured(self.interception, original, source)
         if original.port in self.interception.opaque_ports:
@@ -199,6 +201,7 @@ class Front:
         relay, self.relay = self.relay, None
         if relay is not None:
             relay.abandon()
+        keep_alive(self.transport.get_extra_info("socket").fileno())
         downstream: Any = Downstream(self.context)
         downstream.captured = self.captured
         self.transport.set_protocol(downstream)

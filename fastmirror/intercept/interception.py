@@ -9,6 +9,7 @@ import socket
 
 from fastmirror._core import now
 from fastmirror.intercept.original import Kernel, is_transparent
+from fastmirror.intercept.watch import Watch
 from fastmirror.options import Options
 from fastmirror.proxy.context import ProxyContext
 from fastmirror.rules.address import Address
@@ -25,6 +26,7 @@ class Interception:
     def __init__(self, options: Options, context: ProxyContext, dialer: Dialer) -> None:
         self.context = context
         self.dialer = dialer
+        self.watch = Watch(context.wheel.loop)
         self.how = options.intercept
         self.passthrough = options.unmatched == "passthrough"
         self.detect_timeout = options.detect_timeout

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastmirror._core import now
@@ -17,11 +18,15 @@ from fastmirror.counts import DOWNSTREAM, TLS, TUNNEL_KINDS, UPSTREAM
 from fastmirror.intercept.end import End, reset
 from fastmirror.intercept.sni import ClientHello
 from fastmirror.rules.address import Address
+from fastmirror.upstream import dial
+from fastmirror.upstream.dial import keep_alive
 
 if TYPE_CHECKING:
     from fastmirror.intercept.interception import Interception
 
-HALF_CLOSED_TIME = 3600.0  # seconds without a byte, once one direction has ended; as Envoy's idle
+# Seconds to go on connecting, once the client has sent its end: one that only closed its half waits
+# for an answer, one that has given up looks the same, and what it asked is not to be done later.
+LEFT_TIME = 10.0
 
 _logger = logging.getLogger("fastmirror")
 
@@ -42,7 +47,7 @@ class Relay:
         self.timer: asyncio.TimerHandle | None = None
         self.front: Any = None  # whoever still looks at what the client sends
         self.flags, self.details = "-", "-"
-        self.began = self.heard_at = now()
+        self.began = now()
         self.over = False
 
     def connect(self) -> None:
@@ -74,11 +79,12 @@ class Relay:
         self.client.ended = ended
         if self.server.transport is None:
             self.client.read(False)
+            self.client.watch(self._client_left)
         if data:
             self.client.data_received(data)
-        if ended:
+        if ended and self.server.transport is not None:
             self.server.end()
-            self.maybe_over()
+            self.direction_ended(self.client)
 
     def abandon(self) -> None:
         """The client's bytes are to be read otherwise: the connection is not needed."""
@@ -98,17 +104,21 @@ class Relay:
         if self.over:
             end.transport.abort()
             return
+        self.client.unwatch()
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         for data in end.waiting:
             end.transport.write(data)
         end.waiting.clear()
         if self.client.ended:
             end.transport.write_eof()
+            self.direction_ended(self.client)
         elif not end.full:
             self.client.read(True)
 
     def heard(self, end: End) -> None:
         """Something came."""
-        self.heard_at = now()
         if self.front is not None and end is self.server:
             self.front.server_spoke()
 
@@ -117,12 +127,35 @@ class Relay:
         if self.hello is not None and end is self.client and not self.hello.done:
             self.hello.feed(data)
 
-    def maybe_over(self) -> None:
-        """Both directions have ended; or one has, and the other is watched."""
+    def direction_ended(self, end: End) -> None:
+        """A direction has ended; the other goes on, for as long as it needs."""
         if self.client.ended and self.server.ended:
             self._close()
-        elif self.timer is None and not self.over:
-            self._watch(HALF_CLOSED_TIME)
+            return
+        if not self.over and not end.lost:
+            end.watch(partial(self._reset_later, end))
+        if self.client.transport is not None:
+            keep_alive(self.client.transport.get_extra_info("socket").fileno(), dial.OFTEN)
+
+    def _reset_later(self, end: End, reset: bool) -> None:
+        """A side that had ended before."""
+        if reset:
+            self.flags = "DC" if end is self.client else "UC"
+            self.details = "the connection was reset"
+            self._cut()
+
+    def _client_left(self, reset: bool) -> None:
+        """While it waits for the connection, it was reset, or sends no more."""
+        if reset:
+            self.flags, self.details = "DC", "the client's connection was reset"
+            self._cut()
+        elif self.timer is None:
+            self.timer = self.context.wheel.loop.call_later(LEFT_TIME, self._left)
+
+    def _left(self) -> None:
+        self.flags = "DC"
+        self.details = f"no connection to {self.original}, and the client has sent its end"
+        self._cut()
 
     def side_lost(self, end: End, error: Exception | None) -> None:
         """A side's connection is closed."""
@@ -143,21 +176,11 @@ class Relay:
         if not self.over:
             self._cut()
 
-    def _watch(self, seconds: float) -> None:
-        self.timer = self.context.wheel.loop.call_later(seconds, self._look_at_time)
-
-    def _look_at_time(self) -> None:
-        left = self.heard_at + HALF_CLOSED_TIME - now()
-        if left > 0:
-            self._watch(left)
-        else:
-            self.flags, self.details = "SI", "half closed, and idle for too long"
-            self._cut()
-
     def _close(self) -> None:
         """What is unsent is sent first."""
         self.over = True
         for end in (self.client, self.server):
+            end.unwatch()
             if end.transport is not None:
                 end.transport.close()
 
@@ -167,6 +190,7 @@ class Relay:
             self.front.server_spoke()
         self.over = True
         for end in (self.client, self.server):
+            end.unwatch()
             if end.transport is not None and not end.lost:
                 reset(end.transport)
         if self.server.transport is None and self.task is not None:

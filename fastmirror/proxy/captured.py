@@ -24,5 +24,8 @@ class CapturedConnection(Protocol):
     def relay(self, transport: Any, data: bytes, ended: bool) -> None:
         """The connection, and what was read of it, is bytes from here on."""
 
+    def half_closed(self, transport: Any) -> None:
+        """The client has sent its end, and waits for what it asked for."""
+
     def close(self) -> None:
         """The client's connection is closed."""

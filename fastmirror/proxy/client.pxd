@@ -6,6 +6,7 @@ from fastmirror.upstream.connection cimport ResponseHandler
 # What an exchange asks of the client's connection.
 cdef class Client(Timed):
     cdef ProxyContext context
+    cdef double idle_timeout            # seconds without a byte, either way
     cdef RouteAction unmatched(self)
     cdef bint leaves(self) except -1
     cdef int send(self, bytes data) except -1

@@ -13,6 +13,7 @@ class Client(Timed):
     """What an exchange asks of the client's connection, which inherits from this."""
 
     context: ProxyContext
+    idle_timeout: float
 
     def unmatched(self) -> RouteAction | None:
         """What serves a request that no route takes; None: nothing does."""

@@ -64,7 +64,7 @@ cdef class Downstream(Client):
 
     @cython.locals(
         context=ProxyContext, body=int, host=bytes, upgrade=bytes, request=Request,
-        exchange=Exchange)
+        exchange=Exchange, asked=bytes, passed=bint)
     cdef int _requested(
         self, bytes method, bytes target, Fields fields, bint http10, bint plain) except -1
 

@@ -31,6 +31,9 @@ from fastmirror.upstream.connection import ResponseHandler
 PIECE = 16384  # bytes that are read at a time, while heads may come: these bound the line
 NEVER = 1 << 62
 LAST_WORD = 0.25  # seconds that a drain leaves to requests that are on their way
+# Seconds: an intercepted connection may be silent for as long as it could without us, and the
+# kernel's keepalive finds those whose peer is gone.
+FOREVER = 1e9
 LINGER = 2.0  # seconds for a client to take its last answer
 
 
@@ -43,6 +46,7 @@ class Downstream(Client):
         self.deadline = 0.0
         self.looked_at = 0
         self.context = context
+        self.idle_timeout = context.idle_timeout
         self.transport: Any = None
         self.outlet = Outlet()
         self.source_ip = b""
@@ -90,7 +94,9 @@ class Downstream(Client):
             else:
                 self._refuse(503, "OM", "too many connections")
         else:
-            context.wheel.arm(self, context.idle_timeout)
+            if self.captured is not None:
+                self.idle_timeout = FOREVER
+            context.wheel.arm(self, self.idle_timeout)
 
     def data_received(self, data: bytes) -> None:
         if self.tunnel:
@@ -107,6 +113,8 @@ class Downstream(Client):
 
     def eof_received(self) -> bool:
         self.half_closed = True
+        if self.captured is not None:
+            self.captured.half_closed(self.transport)
         current = self.current
         if self.tunnel and current is not None:
             current.client_eof()
@@ -194,7 +202,7 @@ class Downstream(Client):
         receiving = self.receiving
         if receiving is not None:
             receiving.request_fed()
-            timeout = self.context.idle_timeout
+            timeout = self.idle_timeout
             if self.context.request_timeout:
                 left = receiving.began + self.context.request_timeout - now()
                 timeout = min(timeout, max(left, 0.001))
@@ -288,11 +296,15 @@ class Downstream(Client):
                 return self._refuse(405, "DPE", "TRACE is not served")
             if body != NO_BODY:  # RFC 9110 section 9.3.8
                 return self._refuse(400, "DPE", "TRACE has no body")
-        if method == b"CONNECT" and not context.allow_connect:
+        captured = self.captured
+        # What an intercepted client asks of a forward proxy is that one's to do.
+        passed = captured is not None and captured.passthrough
+        if method == b"CONNECT" and (passed or not context.allow_connect):
             return self._refuse(501, "DPE", "CONNECT is not served")
         if 0 <= context.max_body < fields.content_length:
             return self._refuse(413, "-", "the body is too large")
         host = fields.host if fields.host is not None else b""
+        asked = target
         try:
             if not plain and (method == b"CONNECT" or not is_plain_target(target)):
                 host, target = normal_target(method, target, host)
@@ -301,8 +313,8 @@ class Downstream(Client):
                     self.host, self.port = host_and_port(host)
                 else:
                     self.host, self.port = b"", HTTP_PORT
-                if self.captured is not None:
-                    self.port = self.captured.original.port
+                if captured is not None:
+                    self.port = captured.original.port
                 self.raw_host = host
         except ValueError as error:
             return self._refuse(400, "DPE", str(error))
@@ -314,6 +326,9 @@ class Downstream(Client):
             upgrade = b"connect"
         request = Request.__new__(Request)
         request.set_up(method, target, self.host, self.port, fields, self.source_ip)
+        if passed and target != asked and context.table.find(request) is None:
+            # http://a/b, for a forward proxy: what it gets is to be just that.
+            return self._refuse(404, "NR", "no route for this host and path")
         exchange = Exchange.__new__(Exchange)
         exchange.set_up(self, method, fields, request, host, http10, body, upgrade)
         if method == b"CONNECT":
@@ -435,7 +450,7 @@ class Downstream(Client):
         if self.writing_paused:
             self.paused_by_line = True
             self.unsent = NEVER
-            self.context.wheel.arm(self, self.context.idle_timeout)
+            self.context.wheel.arm(self, self.idle_timeout)
             return self._switch_reading()
         if self.waiting:
             exchange = as_exchange(self.waiting.popleft())
@@ -468,7 +483,7 @@ class Downstream(Client):
                 return self._linger()
             # An answer that began before the drain did not say that it is the last.
             draining = self.context.draining
-            self.context.wheel.arm(self, LAST_WORD if draining else self.context.idle_timeout)
+            self.context.wheel.arm(self, LAST_WORD if draining else self.idle_timeout)
         return self._switch_reading()
 
     def pass_on(self) -> None:

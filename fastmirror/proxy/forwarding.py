@@ -88,14 +88,14 @@ class Forwarding(Answering):
         timeout = self.action.timeout if its_turn else 0.0
         if self.tries is not None and self.whole:  # which bounds all attempts
             timeout = self.tries.policy.per_try if not self.answered else 0.0
-        return context.wheel.arm(self.connection, timeout if timeout else context.idle_timeout)
+        return context.wheel.arm(self.connection, timeout if timeout else self.client.idle_timeout)
 
     def _progress(self) -> int:
         """Something went through: the idle timeout begins anew."""
         connection = self.connection
         if connection is None:
             return 0
-        return self.client.context.wheel.arm(connection, self.client.context.idle_timeout)
+        return self.client.context.wheel.arm(connection, self.client.idle_timeout)
 
     def refused(self, reason: str) -> int:
         self.connecting = False

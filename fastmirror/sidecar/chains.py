@@ -20,6 +20,8 @@ OUTPUT, INBOUND = PREFIX + "OUTPUT", PREFIX + "INBOUND"
 REDIRECT, IN_REDIRECT = PREFIX + "REDIRECT", PREFIX + "IN_REDIRECT"
 MARK, TPROXY, IN_TPROXY = PREFIX + "MARK", PREFIX + "TPROXY", PREFIX + "IN_TPROXY"
 TABLES = ("nat", "mangle")
+# An address of these is one only together with an interface, which no capture preserves.
+LINK_LOCAL = {4: (), 6: ("-d fe80::/10 -j RETURN",)}
 
 
 @dataclass(frozen=True)
@@ -34,15 +36,33 @@ class Jump:
     position: int = field(default=0, compare=False)
 
 
+@dataclass(frozen=True, order=True)
+class Routing:
+    """Where packets with our mark go: a table whose one route is this host."""
+
+    mark: int
+    table: int
+
+    @property
+    def rule(self) -> list[str]:
+        """As ``ip rule`` has it."""
+        return ["fwmark", f"0x{self.mark:x}", "lookup", str(self.table)]
+
+    @property
+    def route(self) -> list[str]:
+        """As ``ip route`` has it."""
+        return ["local", "default", "dev", "lo", "table", str(self.table)]
+
+
 @dataclass
 class Ruleset:
-    """One family's: our chains by table and name, what leads to them, and whether packets with
-    our mark are routed to this host (``ip rule`` and ``ip route``).
+    """One family's: our chains by table and name, what leads to them, and the marks whose packets
+    are routed to this host, each with its table (``ip rule`` and ``ip route``).
     """
 
     chains: dict[tuple[str, str], list[str]] = field(default_factory=dict)
     jumps: list[Jump] = field(default_factory=list)
-    routed: bool = False
+    routed: set[Routing] = field(default_factory=set)
 
     def lines(self) -> list[str]:
         """Everything, in an order of its own, for people and for comparison."""
@@ -52,7 +72,7 @@ class Ruleset:
             found += [f"{table} -A {chain} {rule}" for rule in rules]
         # By chain; sorted() is stable, so that the rules of a chain stay in their order.
         found.sort(key=lambda line: (line.split()[0], line.split()[2]))
-        return found + ["ip rule and ip route for the mark"] * self.routed
+        return found + [" ".join(["ip rule", *each.rule]) for each in sorted(self.routed)]
 
 
 def ruleset(capture: Capture, version: int) -> Ruleset:
@@ -67,7 +87,7 @@ def _redirect(capture: Capture, version: int) -> Ruleset:
         rules.chains["nat", REDIRECT] = [f"-p tcp -j REDIRECT --to-ports {capture.port}"]
         rules.chains["nat", OUTPUT] = [*_exempt(capture, version), *captured]
         rules.jumps.append(Jump("nat", "OUTPUT", f"-p tcp -j {OUTPUT}"))
-    inbound = _inbound(capture, IN_REDIRECT)
+    inbound = _inbound(capture, version, IN_REDIRECT)
     if inbound:
         rules.chains["nat", IN_REDIRECT] = [f"-p tcp -j REDIRECT --to-ports {capture.inbound_port}"]
         rules.chains["nat", INBOUND] = inbound
@@ -101,7 +121,7 @@ def _tproxy(capture: Capture, version: int) -> Ruleset:
         rules.jumps.append(Jump("mangle", "OUTPUT", f"-p tcp -j {OUTPUT}"))
         rules.chains["mangle", TPROXY] = target(capture.port)
         arriving = [f"-i lo -m mark --mark {mark} -j {TPROXY}"]
-    inbound = _inbound(capture, IN_TPROXY)
+    inbound = _inbound(capture, version, IN_TPROXY)
     if inbound:
         rules.chains["mangle", IN_TPROXY] = target(capture.inbound_port)
         # Answers to connections from here are not NEW; TPROXY would drop them.
@@ -109,7 +129,7 @@ def _tproxy(capture: Capture, version: int) -> Ruleset:
     if arriving or inbound:
         rules.chains["mangle", INBOUND] = arriving + inbound
         rules.jumps.append(Jump("mangle", "PREROUTING", f"-p tcp -j {INBOUND}"))
-        rules.routed = True
+        rules.routed = {Routing(capture.mark, capture.route_table)}
     return rules
 
 
@@ -118,7 +138,7 @@ def _exempt(capture: Capture, version: int, *more: str) -> list[str]:
     rules += [f"-m owner --gid-owner {gid} -j RETURN" for gid in capture.gids]
     # Also calls to this host's own addresses, as with Istio; its service IP leaves by another
     # interface, and is captured.
-    rules += ["-o lo -j RETURN", *more]
+    rules += ["-o lo -j RETURN", *LINK_LOCAL[version], *more]
     rules += [_port(port, "RETURN") for port in capture.exclude_outbound_ports]
     rules += [
         f"-d {network} -j RETURN"
@@ -139,12 +159,13 @@ def _captured(capture: Capture, version: int, target: str) -> list[str]:
     ]
 
 
-def _inbound(capture: Capture, target: str) -> list[str]:
+def _inbound(capture: Capture, version: int, target: str) -> list[str]:
     if capture.inbound_ports == ():
         return []
     # Whoever speaks to the proxy itself is not captured: it would be sent back to where it is.
     own = {capture.port, capture.inbound_port}
     rules = [_port(port, "RETURN") for port in sorted(own | {*capture.exclude_inbound_ports})]
+    rules += LINK_LOCAL[version]
     if capture.inbound_ports is None:
         return [*rules, f"-j {target}"]
     return rules + [_port(port, target) for port in capture.inbound_ports]

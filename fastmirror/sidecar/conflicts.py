@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from fastmirror.sidecar.pod import INIT, PROXY, Sidecar
+from fastmirror.sidecar.pod import INIT, PROXY, VOLUME, Sidecar
 from fastmirror.yaml_documents import Path
 
 ISTIO = (
@@ -34,14 +34,18 @@ def conflicts(template: dict[str, Any], sidecar: Sidecar) -> Iterator[tuple[Path
             "the rules would capture the connections of the whole node: a pod with a network of "
             "its own is needed",
         )
-    if _get(spec, "os", "name") == "windows":
-        yield ("spec", "os", "name"), "there is no sidecar for Windows"
-    pod_user = _get(spec, "securityContext", "runAsUser")
+    for where in (("os", "name"), ("nodeSelector", "kubernetes.io/os")):
+        if _get(spec, *where) == "windows":
+            yield ("spec", *where), "there is no sidecar for Windows"
+    for index, volume in enumerate(spec.get("volumes") or []):
+        if volume.get("name") == VOLUME and "configMap" not in volume:
+            what = f"the name {VOLUME} is the sidecar's, for a volume of a ConfigMap"
+            yield ("spec", "volumes", index, "name"), what
     for kind in ("containers", "initContainers"):
         for index, each in enumerate(spec.get(kind) or []):
             if kind == "initContainers" and each.get("name") in (PROXY, INIT):
                 continue
-            for path, what in _of_container(each, sidecar, pod_user):
+            for path, what in _of_container(each, sidecar, spec.get("securityContext")):
                 yield ("spec", kind, index, *path), what
 
 
@@ -64,7 +68,7 @@ def _announced(metadata: dict[str, Any]) -> Iterator[tuple[Path, str]]:
 
 
 def _of_container(
-    container: dict[str, Any], sidecar: Sidecar, pod_user: object
+    container: dict[str, Any], sidecar: Sidecar, of_pod: object
 ) -> Iterator[tuple[Path, str]]:
     name = container.get("name")
     if isinstance(name, str) and name in _FOREIGN:
@@ -82,11 +86,12 @@ def _of_container(
                 ("ports", index, "containerPort"),
                 f"port {number} is {taken[number]} (see --port and --admin)",
             )
-    own = _get(container, "securityContext", "runAsUser")
-    if (own if own is not None else pod_user) == sidecar.uid:
-        where: Path = ("securityContext", "runAsUser") if own is not None else ("name",)
-        yield (
-            where,
-            f"it runs as the user {sidecar.uid}, whose connections are never captured: the proxy "
-            "needs one of its own (--uid)",
-        )
+    for field, what in (("runAsUser", "user"), ("runAsGroup", "group")):
+        own = _get(container, "securityContext", field)
+        if (own if own is not None else _get(of_pod, field)) == sidecar.uid:
+            where: Path = ("securityContext", field) if own is not None else ("name",)
+            yield (
+                where,
+                f"it runs as the {what} {sidecar.uid}, whose connections are never captured: the "
+                "proxy needs one of its own (--uid)",
+            )

@@ -18,7 +18,14 @@ from fastmirror.rules.address import parse_address
 from fastmirror.sidecar.capture import add_arguments, read_capture
 from fastmirror.sidecar.conflicts import conflicts
 from fastmirror.sidecar.pod import Sidecar, add_sidecar
-from fastmirror.yaml_documents import Document, Path, YamlError, read_documents, write_document
+from fastmirror.yaml_documents import (
+    Document,
+    Path,
+    UnsupportedError,
+    YamlError,
+    read_documents,
+    write_document,
+)
 
 # Where a kind has its pods.
 _TEMPLATES: dict[tuple[str, str], Path] = {
@@ -31,8 +38,11 @@ _TEMPLATES: dict[tuple[str, str], Path] = {
     ("batch/v1", "Job"): ("spec", "template"),
     ("batch/v1", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-# Three dashes begin a document wherever they begin a line (YAML 1.2.2, 9.1.2).
-_BEGIN = re.compile(r"^---(?=\s|\Z)", re.MULTILINE)
+# Three dashes begin a document wherever they begin a line, with directives such as %YAML before
+# them (YAML 1.2.2, 9.1.2 and 9.2).
+_BEGIN = re.compile(r"^(?:%.*\n(?:(?:[%#].*|\r)?\n)*)?---(?=\s|\Z)", re.MULTILINE)
+# A document without one of these words has no pods, whatever it is.
+_KINDS = re.compile(rf"\b(?:List|{'|'.join(sorted(kind for _, kind in _TEMPLATES))})\b")
 # Options of the init step.
 _CAPTURE = {
     "exclude-outbound-ports": "destination ports that are not captured",
@@ -124,9 +134,8 @@ def inject(text: str, source: str, sidecar: Sidecar) -> tuple[int, str]:
     starts = [0, *(match.start() for match in _BEGIN.finditer(text) if match.start()), len(text)]
     for start, end in pairwise(starts):
         part = text[start:end]
-        # As many empty lines before it as there are lines, so that lines are the file's.
-        documents = read_documents("\n" * text.count("\n", 0, start) + part, source)
-        count = sum(_inject_document(each, sidecar, problems) for each in documents)
+        documents = _read_part(text, start, end, source)
+        count = sum(_inject_document(each, (), each.data, sidecar, problems) for each in documents)
         if count:
             part = "".join("---\n" + write_document(each.data) for each in documents)
         injected += count
@@ -136,16 +145,32 @@ def inject(text: str, source: str, sidecar: Sidecar) -> tuple[int, str]:
     return injected, "".join(parts)
 
 
-def _inject_document(document: Document, sidecar: Sidecar, problems: list[str]) -> int:
-    """How many objects got it."""
-    data = document.data
+def _read_part(text: str, start: int, end: int, source: str) -> list[Document]:
+    """None where it cannot be read (merge keys, say) and holds no pods: it is only passed on.
+
+    Raises YamlError.
+    """
+    # As many empty lines before it as there are lines, so that lines are the file's.
+    before = "\n" * text.count("\n", 0, start)
+    try:
+        return read_documents(before + text[start:end], source)
+    except UnsupportedError:
+        if _KINDS.search(text, start, end):
+            raise
+        return []
+
+
+def _inject_document(
+    document: Document, where: Path, data: Any, sidecar: Sidecar, problems: list[str]
+) -> int:
+    """How many objects got it; a List may hold another one."""
     if isinstance(data, dict) and data.get("kind") == "List" and data.get("apiVersion") == "v1":
         items = data.get("items")
         return sum(
-            _inject_object(document, ("items", index), each, sidecar, problems)
+            _inject_document(document, (*where, "items", index), each, sidecar, problems)
             for index, each in enumerate(items if isinstance(items, list) else [])
         )
-    return _inject_object(document, (), data, sidecar, problems)
+    return _inject_object(document, where, data, sidecar, problems)
 
 
 def _inject_object(

@@ -9,8 +9,8 @@ import difflib
 import sys
 
 from fastmirror.sidecar.capture import Capture, CaptureError, add_arguments, read_capture
-from fastmirror.sidecar.chains import Ruleset, ruleset
-from fastmirror.sidecar.netfilter import Family, NetfilterError, Routing, find, has_ipv6, put
+from fastmirror.sidecar.chains import Routing, Ruleset, ruleset
+from fastmirror.sidecar.netfilter import Family, NetfilterError, find, has_ipv6, put
 from fastmirror.sidecar.saved import transaction
 
 _ACTIONS = {
@@ -100,12 +100,11 @@ def _check(wanted: dict[Family, Ruleset]) -> int:
 
 
 def _print(capture: Capture) -> None:
-    routing = Routing(capture.mark, capture.route_table)
     for version, name in ((4, "iptables"), (6, "ip6tables")):
         if version == 6 and not capture.ipv6:
             continue
         rules = ruleset(capture, version)
-        if rules.routed:
+        for routing in sorted(rules.routed):
             print(f"# ip -{version} rule add", *routing.rule)
             print(f"# ip -{version} route add", *routing.route)
         print(f"# {name}-restore --noflush")

@@ -7,41 +7,24 @@ they were; whatever goes wrong is a NetfilterError with the program's own words.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from fastmirror.sidecar.chains import Ruleset
-from fastmirror.sidecar.saved import read_saved, transaction
+from fastmirror.sidecar.chains import Routing, Ruleset
+from fastmirror.sidecar.saved import marks, read_saved, transaction
 
 FLAVOURS = ("iptables", "iptables-nft", "iptables-legacy")
 LOCK_TIME = 10  # seconds to wait for another program's change
 RUN_TIME = 60  # seconds
 
 _NET_ADMIN = 12  # linux/capability.h
+_TABLE = re.compile(r"lookup ([0-9]+)\b")  # of what ``ip rule`` prints
 
 
 class NetfilterError(Exception):
     """The tables cannot be read or changed; the message says why."""
-
-
-@dataclass(frozen=True)
-class Routing:
-    """Where packets with our mark go: a table whose one route is this host."""
-
-    mark: int
-    table: int
-
-    @property
-    def rule(self) -> list[str]:
-        """As ``ip rule`` has it."""
-        return ["fwmark", f"0x{self.mark:x}", "lookup", str(self.table)]
-
-    @property
-    def route(self) -> list[str]:
-        """As ``ip route`` has it."""
-        return ["local", "default", "dev", "lo", "table", str(self.table)]
 
 
 class Family:
@@ -55,36 +38,50 @@ class Family:
     def read(self) -> Ruleset:
         """What is there of ours. Raises NetfilterError."""
         found = read_saved(run([f"{self.name}-save"]))
-        found.routed = self._has_rule() and self._has_route()
+        found.routed = {each for each in self._routings(found) if self._is_routed(each)}
         return found
 
     def steps(self, current: Ruleset, wanted: Ruleset) -> list[tuple[list[str], str]]:
         """Commands and their input that make ``wanted`` of ``current``."""
         steps: list[tuple[list[str], str]] = []
-        if wanted.routed and not current.routed:
-            if not self._has_rule():
-                steps.append((self._ip("rule", "add", *self.routing.rule), ""))
-            if not self._has_route():
-                steps.append((self._ip("route", "add", *self.routing.route), ""))
+        for each in sorted(wanted.routed - current.routed):
+            if not self._has_rule(each):
+                steps.append((self._ip("rule", "add", *each.rule), ""))
+            if not self._has_route(each):
+                steps.append((self._ip("route", "add", *each.route), ""))
         text = transaction(current, wanted)
         if text:
             steps.append(([f"{self.name}-restore", "--noflush", "--wait", str(LOCK_TIME)], text))
-        if not wanted.routed:
-            if self._has_rule():
-                steps.append((self._ip("rule", "del", *self.routing.rule), ""))
-            if self._has_route():
-                steps.append((self._ip("route", "del", *self.routing.route), ""))
+        gone = sorted((current.routed | {self.routing}) - wanted.routed)
+        for each in gone:
+            if self._has_rule(each):
+                steps.append((self._ip("rule", "del", *each.rule), ""))
+        kept = {each.table for each in wanted.routed}
+        for each in {each.table: each for each in gone if each.table not in kept}.values():
+            if self._has_route(each):
+                steps.append((self._ip("route", "del", *each.route), ""))
         return steps
+
+    def _routings(self, found: Ruleset) -> set[Routing]:
+        """The one that is asked for, and those of an earlier ``apply``: its chains say the mark."""
+        routings = {self.routing}
+        for mark in marks(found):
+            text = self._asked("rule", "show", "fwmark", f"0x{mark:x}")
+            routings |= {Routing(mark, int(table)) for table in _TABLE.findall(text)}
+        return routings
+
+    def _is_routed(self, routing: Routing) -> bool:
+        return self._has_rule(routing) and self._has_route(routing)
 
     def _ip(self, what: str, *words: str) -> list[str]:
         return ["ip", f"-{self.version}", what, *words]
 
-    def _has_rule(self) -> bool:
-        return bool(self._asked("rule", "show", *self.routing.rule))
+    def _has_rule(self, routing: Routing) -> bool:
+        return bool(self._asked("rule", "show", *routing.rule))
 
-    def _has_route(self) -> bool:
+    def _has_route(self, routing: Routing) -> bool:
         # With a table that never was, ip says so and fails.
-        return "dev lo" in self._asked("route", "show", "table", str(self.routing.table))
+        return "dev lo" in self._asked("route", "show", "table", str(routing.table))
 
     def _asked(self, what: str, *words: str) -> str:
         if shutil.which("ip") is None:

@@ -4,9 +4,12 @@ and the rules that lead to them is ever touched; what does not change is not wri
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 from fastmirror.sidecar.chains import PREFIX, TABLES, Jump, Ruleset
+
+_MARK = re.compile(r"-j (?:TPROXY .*--tproxy-mark|MARK --set-xmark) 0x([0-9a-f]+)/")
 
 
 def read_saved(text: str) -> Ruleset:
@@ -27,6 +30,12 @@ def read_saved(text: str) -> Ruleset:
             elif _target(rule).startswith(PREFIX):
                 found.jumps.append(Jump(table, chain, rule, positions[table, chain]))
     return found
+
+
+def marks(rules: Ruleset) -> set[int]:
+    """Which marks our chains give to packets, or know them by."""
+    found = (_MARK.search(rule) for chain in rules.chains.values() for rule in chain)
+    return {int(match[1], 16) for match in found if match}
 
 
 def _target(rule: str) -> str:

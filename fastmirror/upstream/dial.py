@@ -13,10 +13,18 @@ import os
 import socket
 from typing import Any
 
+from fastmirror._outlet import set_socket_option
 from fastmirror.rules.address import Address
 from fastmirror.upstream.flows import Flow, Flows
 
 SO_MARK = 36  # of Linux; Python has no name for it
+# A peer that is gone without a word is found by the kernel, as it was when it had the connection
+# to itself: after so many seconds of silence it asks, and five times more, so far apart.
+SELDOM = (600, 60)
+# Of an intercepted connection that is closed one way, connection tracking forgets after 60 seconds
+# of silence what REDIRECT has changed, and then nothing that we send arrives.
+OFTEN = (10, 10)
+_PROBES = 5
 
 
 class Dialer:
@@ -51,6 +59,8 @@ class Dialer:
     async def _open_known(self, protocol: Any, address: Address) -> None:
         sock = new_socket(address, self.mark)
         try:
+            keep_alive(sock.fileno())
+            take_urgent(sock.fileno())
             error = sock.connect_ex((address.host, address.port))
             # The local end is there now; our own listener may hear of it before we are told more.
             local = sock.getsockname()
@@ -104,3 +114,18 @@ def new_socket(address: Address, mark: int) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def keep_alive(descriptor: int, times: tuple[int, int] = SELDOM) -> None:
+    """Let the kernel find out that the peer is gone."""
+    set_socket_option(descriptor, socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, times[0])
+    set_socket_option(descriptor, socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, times[1])
+    set_socket_option(descriptor, socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+    set_socket_option(descriptor, socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+
+def take_urgent(descriptor: int) -> None:
+    """Read an urgent byte in its place, where the kernel would else leave it out: it is one of the
+    stream's (RFC 6093 section 6), and telnet and FTP cannot do without.
+    """
+    set_socket_option(descriptor, socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)

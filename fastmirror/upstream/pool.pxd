@@ -14,7 +14,7 @@ cdef class Pool(ConnectionOwner):
     cdef public long users              # clusters that have it
     cdef readonly long active           # exchanges under way, and connections being made
     cdef readonly long open             # connections
-    cdef set connecting                 # tasks
+    cdef readonly set connecting        # tasks
     cdef bint retired
     cdef object dialer                  # Dialer
     cdef double pipeline_after          # when copies may share a connection again; 0: now

@@ -109,7 +109,9 @@ def main(role: str, *words: str) -> None:
             family = socket.AF_INET6 if ":" in address else socket.AF_INET
             with socket.socket(family, socket.SOCK_STREAM) as sock:
                 sock.settimeout(5)
-                sock.connect((address, int(port)))
+                host, _, link = address.partition("%")
+                more = (0, socket.if_nametoindex(link)) if link else ()
+                sock.connect((host, int(port), *more))
                 print(sock.makefile("rb").read().decode())
         except OSError as error:
             print(f"error {error}")

@@ -184,6 +184,31 @@ def test_a_list(tmp_path: Path) -> None:
         assert len(pod_of(document)["spec"]["initContainers"]) == 3
 
 
+def test_a_list_in_a_list(tmp_path: Path) -> None:
+    inner = "kind: List\napiVersion: v1\nitems:\n- " + workload("Pod").replace("\n", "\n  ")
+    out = injected(tmp_path, "kind: List\napiVersion: v1\nitems:\n- " + inner.replace("\n", "\n  "))
+    pod = yaml.safe_load(out)["items"][0]["items"][0]
+    assert len(pod["spec"]["initContainers"]) == 3
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_directives_belong_to_the_document_behind_them(tmp_path: Path, newline: str) -> None:
+    text = f"%YAML 1.1\n# of it\n\n---\n{workload('Pod')}...\n%YAML 1.1\n---\n{workload('Job')}"
+    out = injected(tmp_path, text.replace("\n", newline))
+    assert [each["kind"] for each in yaml.safe_load_all(out)] == ["Pod", "Job"]
+    assert out.count("name: fastmirror-init") == 2
+
+
+@pytest.mark.parametrize("other", ["a: &a {b: 1}\nc: {<<: *a}\n", "1: a\n", "a: 1\na: 2\n"])
+def test_what_we_do_not_read_is_passed_on_where_it_holds_no_pods(
+    tmp_path: Path, other: str
+) -> None:
+    out = injected(tmp_path, f"{other}---\n{workload('Pod')}---\n{other}")
+    assert out.startswith(f"{other}---\n")
+    assert out.endswith(f"---\n{other}")
+    assert out.count("name: fastmirror-init") == 1
+
+
 DEPLOYMENT = workload("Deployment")
 
 
@@ -224,6 +249,22 @@ DEPLOYMENT = workload("Deployment")
             "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: b}\n",
             "in.yaml:1: Deployment b: spec.template.spec: expected a pod's spec",
         ),
+        (
+            DEPLOYMENT.replace("runAsNonRoot: true", "runAsGroup: 1337"),
+            "in.yaml:14: Deployment a: spec.template.spec.containers[0].name: it runs as the group",
+        ),
+        (
+            DEPLOYMENT.replace(
+                "      containers:",
+                "      nodeSelector: {kubernetes.io/os: windows}\n      containers:",
+            ),
+            "in.yaml:13: Deployment a: spec.template.spec.nodeSelector.kubernetes.io/os: there is",
+        ),
+        (
+            DEPLOYMENT.replace("{name: data, ", "{name: fastmirror-rules, "),
+            "in.yaml:16: Deployment a: spec.template.spec.volumes[0].name: the name fastmirror-",
+        ),
+        (DEPLOYMENT.replace("runAsNonRoot: true", "<<: 1"), "in.yaml:10: merge keys"),
         (DEPLOYMENT.replace("- {name: app, ", "- {"), "containers[0]: expected a mapping with a"),
         ("a: [", "in.yaml:2: "),
     ],

@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,23 @@ class TestTables:
         assert not any("ip6tables -A FASTMIRROR" in line for line in tables(here))
         assert any("iptables -A FASTMIRROR" in line for line in tables(here))
         ok(here, "check", "--no-ipv6")
+
+    def test_the_marks_of_an_earlier_apply_go(self, here: Namespace) -> None:
+        """Whatever its --mark and --route-table were; a rule of somebody else's stays."""
+        here.ip("rule", "add", "fwmark", "9", "lookup", "98")
+        here.ip("rule", "add", "fwmark", "7", "lookup", "97")
+        before = tables(here)
+        own = ("--mode", "tproxy", "--mark", "7", "--route-table", "99")
+        ok(here, "apply", *own)
+        ok(here, "check", *own)
+        done = here.fastmirror("iptables", "check", "--mode", "tproxy")
+        assert "-ip rule fwmark 0x7 lookup 99" in done.stdout.splitlines()
+        ok(here, "apply", "--mode", "tproxy", "--mark", "8", "--route-table", "99")
+        ok(here, "check", "--mode", "tproxy", "--mark", "8", "--route-table", "99")
+        ok(here, "remove")
+        assert tables(here) == before
+        for version in ("-4", "-6"):
+            assert here.run("ip", version, "route", "show", "table", "99").stdout == ""
 
     def test_check_says_what_differs(self, here: Namespace) -> None:
         done = here.fastmirror("iptables", "check")
@@ -267,6 +285,17 @@ class TestTraffic:
         assert [here.ask(address, 81) for address in THERE] == [
             f"proxy {address} 81" for address in THERE
         ]
+
+    def test_link_local(self, peers: tuple[Namespace, Namespace], mode: str) -> None:
+        """An address of these is one with an interface alone, which the kernel forgets."""
+        here, there = peers
+        ok(here, "apply", "--mode", mode, "--inbound-ports", "*")
+        for one, other, port, word in ((here, there, 80, "server"), (there, here, 8080, "own")):
+            show = ("-6", "-o", "addr", "show", "dev", "eth0", "scope", "link")
+            while "tentative" in (found := other.ip(*show)):
+                time.sleep(0.05)
+            address = found.split()[3].partition("/")[0]
+            assert one.ask(f"{address}%eth0", port) == word
 
     def test_inbound(self, peers: tuple[Namespace, Namespace], mode: str) -> None:
         here, there = peers

@@ -150,6 +150,25 @@ def test_a_mark_lets_its_connections_pass(world, sites, not_spared):
     proxy.finish()
 
 
+def test_a_mark_that_comes_back_is_refused(world, sites):
+    """That of TPROXY's rules is routed to this host, as all that has it."""
+    host = world.network.host("marked")
+    for version in ("-4", "-6"):
+        host.run("ip", version, "rule", "add", "fwmark", "1337", "lookup", "133")
+        host.run("ip", version, "route", "add", "local", "default", "dev", "lo", "table", "133")
+    rules = world.directory / "marked.json"
+    rules.write_text(json.dumps(world.rules()))
+    rules.chmod(0o644)
+    argv = [*COMMAND, "--listen", ":15001", "--rules", str(rules), "--mark", "1337"]
+    argv = host.proxy_argv(*argv, net_admin=True)
+    process = Process(argv, world.directory / "marked", cwd=ROOT)
+    assert process.wait() == 1
+    assert "--mark 1337: what has it is routed to this host" in process.stderr
+    Sidecar(
+        host, world.rules(), world.directory / "other", "--mark", "1338", net_admin=True
+    ).finish()
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

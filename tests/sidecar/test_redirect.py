@@ -9,6 +9,7 @@ import json
 import socket
 import struct
 import subprocess
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -143,6 +144,29 @@ def test_a_program_that_closes_its_half(world, sidecar):
     assert done.stdout == hashlib.sha256(b"GET me that\n").hexdigest().encode()
 
 
+def test_half_a_connection_outlives_connection_tracking(world, sidecar):
+    """Which forgets what was redirected, once it was half closed and silent: in 60 seconds, here
+    in 15.
+    """
+    timeout = "net.netfilter.nf_conntrack_tcp_timeout_close_wait"
+    before = world.app.run("sysctl", "-n", timeout).strip()
+    world.app.run("sysctl", "-w", f"{timeout}=15")
+
+    def answer_late(sock: socket.socket) -> None:
+        read_all(sock)
+        time.sleep(25)
+        sock.sendall(b"late")
+
+    service = Service(world.site, 7006, answer_late)
+    sock = world.app.connect(world.site.address, 7006, timeout=60)
+    sock.sendall(b"\x00")
+    sock.shutdown(socket.SHUT_WR)
+    assert read_all(sock) == b"late"
+    sock.close()
+    service.close()
+    world.app.run("sysctl", "-w", f"{timeout}={before}")
+
+
 def test_ports_that_are_excluded_do_not_come_here(world, sidecar):
     service = Service(world.site, 9999, echo)
     before = sidecar.tunnels()
@@ -190,7 +214,10 @@ def test_many_connections_leave_nothing_behind(world, sidecar: Sidecar):
         for done in [threads.submit(world.app.inside, calls) for _ in range(4)]:
             done.result()
     wait_until(lambda: sidecar.descriptors() <= descriptors + 2, "descriptors given back")
-    assert sidecar.metrics().total("fastmirror_connections", side="downstream") == 0
+    wait_until(
+        lambda: sidecar.metrics().total("fastmirror_connections", side="downstream") == 0,
+        "connections counted out",
+    )
     assert service.accepted == 10_000
     service.close()
     tracked = world.app.run("conntrack", "-L", "-p", "tcp", "--state", "ESTABLISHED")

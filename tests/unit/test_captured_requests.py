@@ -6,10 +6,14 @@ import asyncio
 
 import pytest
 
-from .intercepting import intercepting
+from fastmirror.intercept import captured
+
+from .intercepting import intercepting, reset
+from .test_connecting import deaf
 
 ROUTED = b"GET /api HTTP/1.1\r\nHost: app:8080\r\n\r\n"
 OTHER = b"GET /other HTTP/1.1\r\nHost: app:8080\r\nX-Own:  as it is \r\n\r\n"
+CONNECT = b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: elsewhere:443\r\n\r\n"
 ELSEWHERE = b"GET /api HTTP/1.1\r\nHost: elsewhere\r\n\r\n"
 
 
@@ -98,6 +102,9 @@ STRANGE = [
     b"GET /api#top HTTP/1.1\r\nHost: app\r\n\r\n",
     b"GET /api HTTP/1.1\r\nHost: app\r\nX: " + b"a" * 100_000 + b"\r\n\r\n",
     b"GET /api HTTP/1.1\r\nHost: app\r\n" + b"X: a\r\n" * 200 + b"\r\n",
+    b"GET http://elsewhere/api HTTP/1.1\r\nHost: elsewhere\r\nProxy-Authorization: a\r\n\r\n",
+    b"GET http://app/other HTTP/1.1\r\nHost: app\r\n\r\n",
+    b"GET /api/../other HTTP/1.1\r\nHost: app\r\n\r\n",
     b"GET /api\r\n\r\n",
     b"GET /api HTTP/1.1\nHost: app\r\n\r\n",
     b"\x00 what is this\r\n\r\n",
@@ -239,3 +246,96 @@ def test_a_request_that_comes_in_pieces_is_read_whole():
         raise AssertionError("it was not to be asked")
 
     intercepting(test, never, detect_timeout=5.0)
+
+
+def test_connect_is_the_destinations_to_answer():
+    """Whatever --allow-connect says: where it was going there may be a proxy."""
+    heard, service = [], Site(b"rules")
+
+    async def original(reader, writer):
+        heard.append(await reader.read(-1))
+        writer.close()
+
+    async def test(proxy):
+        await strange(proxy, [ROUTED, CONNECT], service)
+
+    intercepting(test, original, allow_connect=True)
+    assert heard == [CONNECT]
+
+
+async def late(reader, writer):
+    """Silent before an answer, and within it."""
+    while line := await reader.readline():
+        if line == b"\r\n":
+            await asyncio.sleep(1)
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+            await asyncio.sleep(1)
+            writer.write(b"b")
+    writer.close()
+
+
+@pytest.mark.parametrize("request_", [ROUTED, OTHER], ids=["routed", "other"])
+def test_silence_is_for_both_sides_to_bear(request_):
+    """--idle-timeout is for clients of ours: what was quiet for hours without us may be so."""
+    answers = []
+
+    async def test(proxy):
+        proxy.apply(hosts=["app"], to=await proxy.destination(late), path="/api")
+        reader, writer = await proxy.client()
+        for _ in range(2):
+            writer.write(request_)
+            await reader.readuntil(b"\r\n\r\n")
+            answers.append(await reader.readexactly(2))
+            await asyncio.sleep(1)
+        writer.close()
+
+    intercepting(test, late, idle_timeout=0.2)
+    assert answers == [b"ab"] * 2
+
+
+def test_a_silent_tunnel_stays():
+    answers = []
+
+    async def switch(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+        )
+        writer.write(await reader.readexactly(1))
+        writer.close()
+
+    async def test(proxy):
+        proxy.apply(hosts=["app"], to=await proxy.destination(switch), path="/api")
+        reader, writer = await proxy.client()
+        writer.write(ROUTED[:-2] + b"Upgrade: x\r\nConnection: upgrade\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(1)
+        writer.write(b"1")
+        answers.append(await reader.read(-1))
+        writer.close()
+
+    intercepting(test, switch, idle_timeout=0.2)
+    assert answers == [b"1"]
+
+
+@pytest.mark.parametrize("leave", [reset, asyncio.StreamWriter.close])
+def test_a_client_that_is_gone_is_not_connected_for(monkeypatch, leave):
+    monkeypatch.setattr(captured, "LEFT_TIME", 0.2)
+
+    async def test(proxy):
+        service = Site(b"rules")
+        proxy.apply(hosts=["app"], to=await proxy.destination(service), path="/api")
+        with deaf() as (address, _):
+            proxy.kernel.to = address
+            reader, writer = await proxy.client()
+            writer.write(ROUTED)
+            await reader.readuntil(b"rules")
+            writer.write(OTHER)
+            await asyncio.sleep(0.1)
+            assert len(asyncio.all_tasks()) > 1
+            leave(writer)
+            async with asyncio.timeout(20):
+                while any("Pool._connect" in repr(task) for task in asyncio.all_tasks()):
+                    await asyncio.sleep(0.01)
+
+    intercepting(test, None)

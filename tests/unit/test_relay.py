@@ -6,12 +6,14 @@ import asyncio
 import contextlib
 import gc
 import hashlib
+import os
+import socket
 import weakref
 
 import pytest
 
-from fastmirror.intercept import relay
 from fastmirror.rules.address import Address
+from fastmirror.upstream import dial
 
 from .intercepting import Intercepting, intercepting, reset
 from .test_sni import HELLO
@@ -233,34 +235,94 @@ def test_a_server_that_closes_its_half_still_hears():
     assert heard == [b"\x00more"]
 
 
-async def keep_writing(writer):
-    while True:
-        await asyncio.sleep(0.4)
+def test_a_reset_behind_an_end_is_heard():
+    """Nobody reads there any more."""
+    ends = []
+
+    async def wait(reader, writer):
+        writer.write(b"hello")
+        ends.append(await reader.read(-1))
+        async with asyncio.timeout(20):
+            while not proxies[0].log.relays:
+                await asyncio.sleep(0.01)
+        writer.close()
+
+    proxies = []
+
+    async def test(proxy):
+        proxies.append(proxy)
+        reader, writer = await proxy.client()
         writer.write(b"\x00")
-        await writer.drain()
-
-
-def test_half_a_connection_on_which_nothing_comes_is_cut_in_the_end(monkeypatch):
-    monkeypatch.setattr(relay, "HALF_CLOSED_TIME", 0.3)
-
-    async def last_word(reader, writer):
-        for _ in range(3):
-            writer.write(b"tick")
-            await asyncio.sleep(0.2)
         writer.write_eof()
-        with contextlib.suppress(ConnectionResetError):
-            await reader.read(-1)
+        await reader.readexactly(5)
+        while not ends:
+            await asyncio.sleep(0.01)
+        reset(writer)
+        async with asyncio.timeout(20):
+            while not proxy.log.relays:
+                await asyncio.sleep(0.01)
+
+    proxy = intercepting(test, wait)
+    assert ends == [b"\x00"]
+    assert [line["response_flags"] for line in proxy.log.relays] == ["DC"]
+
+
+def test_urgent_bytes_keep_their_place():
+    """As RFC 6093 has it; else the kernel takes them out of the stream."""
+    heard = []
+
+    async def listen(reader, writer):
+        with socket.socket(fileno=os.dup(writer.get_extra_info("socket").fileno())) as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            sock.send(b"\x00")
+            sock.send(b"!", socket.MSG_OOB)
+        heard.append(await reader.read(-1))
         writer.close()
 
     async def test(proxy):
-        reader, writer = await proxy.client()
-        writer.write(b"\x00")
-        assert await reader.read(-1) == b"tick" * 3  # longer than the limit, while both are open
-        with pytest.raises((ConnectionResetError, BrokenPipeError)):
-            await keep_writing(writer)
+        with socket.create_connection(proxy.address) as sock:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+            sock.send(b"\x00ab")
+            sock.send(b"!", socket.MSG_OOB)
+            sock.send(b"cd")
+            loop = asyncio.get_running_loop()
+            got = b""
+            while len(got) < 2:
+                got += await loop.sock_recv(sock, 2)
+            sock.shutdown(socket.SHUT_WR)
+            assert await loop.sock_recv(sock, 1) == b""
+        assert got == b"\x00!"
 
-    proxy = intercepting(test, last_word)
-    assert [line["response_flags"] for line in proxy.log.relays] == ["SI"]
+    intercepting(test, listen)
+    assert heard == [b"\x00ab!cd"]
+
+
+def test_a_client_that_is_gone_is_missed_though_the_server_says_nothing(monkeypatch):
+    """One that only closed its half would still be there to answer the kernel."""
+    monkeypatch.setattr(dial, "OFTEN", (1, 1))
+
+    missed = asyncio.Event()
+
+    async def silent(reader, writer):
+        await missed.wait()
+        writer.close()
+
+    async def test(proxy):
+        _, writer = await proxy.client()
+        # Seconds until the kernel forgets a closed connection whose other half is open.
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_LINGER2, 1)
+        writer.write(b"\x00")
+        writer.close()
+        async with asyncio.timeout(20):
+            while not proxy.log.relays:
+                await asyncio.sleep(0.05)
+        missed.set()
+        await asyncio.sleep(0)
+
+    proxy = intercepting(test, silent)
+    assert [line["response_flags"] for line in proxy.log.relays] == ["DC"]
 
 
 def test_a_relay_that_is_over_is_gone():
