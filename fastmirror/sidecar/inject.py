@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -38,9 +38,6 @@ _TEMPLATES: dict[tuple[str, str], Path] = {
     ("batch/v1", "Job"): ("spec", "template"),
     ("batch/v1", "CronJob"): ("spec", "jobTemplate", "spec", "template"),
 }
-# Three dashes begin a document wherever they begin a line, with directives such as %YAML before
-# them (YAML 1.2.2, 9.1.2 and 9.2).
-_BEGIN = re.compile(r"^(?:%.*\n(?:(?:[%#].*|\r)?\n)*)?---(?=\s|\Z)", re.MULTILINE)
 # A document without one of these words has no pods, whatever it is.
 _KINDS = re.compile(rf"\b(?:List|{'|'.join(sorted(kind for _, kind in _TEMPLATES))})\b")
 # Options of the init step.
@@ -131,8 +128,7 @@ def inject(text: str, source: str, sidecar: Sidecar) -> tuple[int, str]:
     problems: list[str] = []
     parts: list[str] = []
     injected = 0
-    starts = [0, *(match.start() for match in _BEGIN.finditer(text) if match.start()), len(text)]
-    for start, end in pairwise(starts):
+    for start, end in pairwise([0, *_starts(text), len(text)]):
         part = text[start:end]
         documents = _read_part(text, start, end, source)
         count = sum(_inject_document(each, (), each.data, sidecar, problems) for each in documents)
@@ -143,6 +139,24 @@ def inject(text: str, source: str, sidecar: Sidecar) -> tuple[int, str]:
     if problems:
         raise InjectError("\n".join(problems))
     return injected, "".join(parts)
+
+
+def _starts(text: str) -> Iterator[int]:
+    """Where documents begin, but for the first: at three dashes that begin a line, or at directives
+    such as %YAML before them (YAML 1.2.2, 9.1.2 and 9.2).
+    """
+    at, directives = 0, -1
+    for line in text.split("\n"):
+        if line.startswith("---") and not line[3:4].strip():
+            start = at if directives < 0 else directives
+            if start:
+                yield start
+            directives = -1
+        elif line.startswith("%"):
+            directives = at if directives < 0 else directives
+        elif not line.startswith("#") and line.strip():
+            directives = -1
+        at += len(line) + 1
 
 
 def _read_part(text: str, start: int, end: int, source: str) -> list[Document]:
