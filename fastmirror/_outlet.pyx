@@ -18,7 +18,6 @@ cdef extern from "sys/socket.h" nogil:
     int MSG_DONTWAIT
     int SOL_SOCKET, SO_RCVBUF
     int setsockopt(int descriptor, int level, int name, const void* value, unsigned int size)
-    int getsockopt(int descriptor, int level, int name, void* value, unsigned int* size)
     ssize_t send(int descriptor, const void* data, size_t size, int flags)
 
 # Pieces that are sent together are put together here, up to this size: a head and a short body.
@@ -129,19 +128,3 @@ cdef class Outlet:
         if not self.spilled or self.transport is None:
             return 0
         return self.transport.get_write_buffer_size()
-
-
-# An event loop's own socket object makes another one for each option, and Python an exception where
-# there is none: that costs a connection tens of microseconds.
-
-def socket_option(int descriptor, int level, int name, unsigned int size):
-    """The bytes of a socket's option, at most 64; None where there is none."""
-    cdef char[64] value
-    if size > sizeof(value) or getsockopt(descriptor, level, name, value, &size):
-        return None
-    return PyBytes_FromStringAndSize(value, size)
-
-
-def set_socket_option(int descriptor, int level, int name, int value):
-    """Whether it could be set."""
-    return setsockopt(descriptor, level, name, &value, sizeof(value)) == 0

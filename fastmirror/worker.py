@@ -11,7 +11,7 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -113,22 +113,17 @@ class Worker:
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         """Serve on sockets that are bound."""
-
-        def downstream() -> Any:
-            return Downstream(self.context)
-
         for each in sockets:
             if each.family == socket.AF_UNIX:
-                server = await self.loop.create_unix_server(downstream, sock=each, backlog=BACKLOG)
+                server = await self.loop.create_unix_server(made, sock=each, backlog=BACKLOG)
+            # No function of Python's: it is called for each connection.
+            made: Any = partial(Downstream, self.context)
             else:
-                accepted = downstream if self.options.intercept == "off" else self._front(each)
-                server = await self.loop.create_server(accepted, sock=each, backlog=BACKLOG)
+                if self.options.intercept != "off":
+                    kernel = self.interception.kernel(each, partial(take, self.interception))
+                    made = partial(Downstream, self.context, kernel.take)
+                server = await self.loop.create_server(made, sock=each, backlog=BACKLOG)
             self.servers.append(server)
-
-    def _front(self, listening: socket.socket) -> Callable[[], Any]:
-        """What takes connections that may be intercepted ones."""
-        taken = partial(take, self.interception, self.interception.kernel(listening))
-        return lambda: Downstream(self.context, taken)
 
     def mirroring_switched(self, off: bool) -> None:
         """The switch was set; what is under way stops too."""

@@ -10,7 +10,7 @@ import socket
 import struct
 from typing import TYPE_CHECKING, Any
 
-from fastmirror._outlet import set_socket_option
+from fastmirror._sockets import set_socket_option
 
 if TYPE_CHECKING:
     from fastmirror.intercept.relay import Relay

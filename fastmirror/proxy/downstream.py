@@ -17,6 +17,7 @@ from fastmirror._core import now
 from fastmirror._framing import Chunks, Head
 from fastmirror._head import Fields, is_plain_target, part
 from fastmirror._outlet import Outlet
+from fastmirror._sockets import peer_ip
 from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
 from fastmirror.http1.heads import HeadError, parse_request
@@ -36,8 +37,12 @@ LINGER = 2.0  # seconds for a client to take its last answer
 class Downstream(Client):
     """An asyncio protocol (by its methods)."""
 
-    def __init__(self, context: ProxyContext, taken: Callable[[Any], bool] | None = None) -> None:
-        """``taken``: asked about the connection when it is made; True: somebody else has it."""
+    def __init__(
+        self, context: ProxyContext, taken: Callable[[Any, int, bytes], bool] | None = None
+    ) -> None:
+        """``taken``: asked about the connection when it is made, with its descriptor and the
+        client's address; True: somebody else has it.
+        """
         self.taken = taken
         self.deadline = 0.0
         self.looked_at = 0
@@ -72,13 +77,12 @@ class Downstream(Client):
 
     def connection_made(self, transport: Any) -> None:
         taken, self.taken = self.taken, None
-        if taken is not None and taken(transport):
+        self.outlet.open(transport)
+        self.source_ip = peer_ip(self.outlet.descriptor)
+        if taken is not None and taken(transport, self.outlet.descriptor, self.source_ip):
+            self.outlet.shut()
             return
         self.transport = transport
-        self.outlet.open(transport)
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.source_ip = peer[0].removeprefix("::ffff:").encode()
         context = self.context
         context.counts.connection(DOWNSTREAM, 1)
         context.clients.add(self)
