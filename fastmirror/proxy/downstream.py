@@ -122,7 +122,7 @@ class Downstream(Client):
     def connection_lost(self, error: Exception | None) -> None:
         self.context.counts.connection(DOWNSTREAM, -1)
         self.context.clients.discard(self)
-        self.deadline = 0.0
+        self.context.wheel.forget(self)
         self.lingering = True
         current, self.current = self.current, None
         if current is not None:
