@@ -21,7 +21,7 @@ from fastmirror._sockets import peer_ip
 from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
 from fastmirror.http1.heads import HeadError, parse_request
-from fastmirror.http1.target import HTTP_PORT, host_and_port, normal_target
+from fastmirror.http1.target import HTTP_PORT, normal_target
 from fastmirror.proxy.captured import CapturedConnection
 from fastmirror.proxy.client import Client
 from fastmirror.proxy.context import ProxyContext, RouteAction
@@ -301,7 +301,7 @@ class Downstream(Client):
                 host, target = normal_target(method, target, host)
             if host != self.raw_host:
                 if host or not http10:
-                    self.host, self.port = host_and_port(host)
+                    self.host, self.port = context.host_and_port(host)
                 else:
                     self.host, self.port = b"", HTTP_PORT
                 if self.captured is not None:
