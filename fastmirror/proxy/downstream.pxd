@@ -84,6 +84,8 @@ cdef class Downstream(Client):
     cdef int _refuse(self, int status, str flags, str text) except -1
     cdef int _next(self) except -1
     cdef int _read_on(self) except -1
+
+    @cython.locals(more=bint, closing=bint)
     cdef int _linger(self) except -1
     cdef int _give_up(self) except -1
     cdef int _close(self) except -1

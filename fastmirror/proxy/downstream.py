@@ -489,18 +489,25 @@ class Downstream(Client):
         """Close once all is written. Where the client may still be sending, its bytes are read
         and thrown away for a while: a reset would take the answer from it (RFC 9112 9.6).
         """
-        self.flush()
-        self.lingering = True
         more = bool(self.waiting) or bool(self.unread) or self.reading_paused
+        closing = self.half_closed or (self.receiving is None and not self.refused and not more)
+        if closing and not self.lingering:
+            self.outlet.finish()
+        else:
+            self.flush()
+        self.lingering = True
         self.waiting = None
         self.unread = None
         if self.transport is None or self.transport.is_closing():
             return 0
         self.paused_by_upstream = self.paused_by_line = False
         self._switch_reading()
-        if self.half_closed or (self.receiving is None and not self.refused and not more):
+        if closing:
+            more = self.outlet.unsent() > 0
             self.outlet.shut()
             self.transport.close()
+            if not more:
+                return 0  # with the next turn of the loop
         elif self.transport.can_write_eof():
             self.transport.write_eof()
         self.unsent = NEVER
