@@ -18,6 +18,7 @@ from typing import Any
 
 from fastmirror._counters import keep_memory
 from fastmirror.counts import SharedCounts, SlotMap
+from fastmirror.eventloop import track_no_transports
 from fastmirror.intercept.front import take
 from fastmirror.intercept.interception import Interception
 from fastmirror.options import Options
@@ -60,6 +61,7 @@ class Worker:
         keep_memory(KEPT)
         self.options = options
         self.loop = asyncio.get_running_loop()
+        track_no_transports(self.loop)
         self.runtime = Runtime(options, Wheel(self.loop), shared, index, slots)
         self.context = self.runtime.context
         self.interception = Interception(options, self.context, self.runtime.dialer)
@@ -114,10 +116,10 @@ class Worker:
     async def listen(self, sockets: list[socket.socket]) -> None:
         """Serve on sockets that are bound."""
         for each in sockets:
-            if each.family == socket.AF_UNIX:
-                server = await self.loop.create_unix_server(made, sock=each, backlog=BACKLOG)
             # No function of Python's: it is called for each connection.
             made: Any = partial(Downstream, self.context)
+            if each.family == socket.AF_UNIX:
+                server = await self.loop.create_unix_server(made, sock=each, backlog=BACKLOG)
             else:
                 if self.options.intercept != "off":
                     kernel = self.interception.kernel(each, partial(take, self.interception))

@@ -27,7 +27,7 @@ ORDER = [
     ["proxy"],
     ["mirror"],
     ["upstream"],
-    ["options", "http1", "systemd"],
+    ["options", "http1", "systemd", "eventloop"],
     ["counts", "timers"],
     ["rules"],
     ["yaml_documents"],
