@@ -233,7 +233,7 @@ class Downstream(Client):
             fields = Fields.__new__(Fields)
             end = fields.scan_request(data, at)
             if end:
-                self._requested(fields.method, fields.target, fields, False, True)
+                self._requested(fields.method, fields.target, fields, fields.http10, True)
                 return end
             head = Head(True)
         at = head.take(data, at)
@@ -255,7 +255,7 @@ class Downstream(Client):
         """A head that came in pieces, or is not plain."""
         fields = Fields.__new__(Fields)
         if fields.scan_request(head, 0):
-            return self._requested(fields.method, fields.target, fields, False, True)
+            return self._requested(fields.method, fields.target, fields, fields.http10, True)
         try:
             parsed = parse_request(head)
         except HeadError as error:
