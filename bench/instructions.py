@@ -1,4 +1,5 @@
-"""``python -m bench.instructions``: what a request costs in instructions, by function.
+"""``python -m bench.instructions``: what a request costs in instructions, by function; with
+``connection-each``, what one that comes over a connection of its own does.
 
 Callgrind counts what the proxy executes in user space: the same figures however busy the machine
 is, so that a change can be judged where times say nothing. Invariant: starting and ending the
@@ -11,6 +12,7 @@ import argparse
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -18,12 +20,16 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from .load.machine import APART, LOOPBACK, free_port
 from .load.services import NginxService
 
 REQUESTS, WARM = 2000, 200
+CLIENTS = 8
+PATH = "/some/page?with=query"
 HEADERS = {
     "Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8",
     "Accept-Language": "en-US,en;q=0.5",
@@ -32,16 +38,19 @@ HEADERS = {
     "Referer": "http://app.test/some/page",
     "X-User": "user-1234",
 }
+EACH = "connection-each"
 MIRRORS: dict[str, list[dict[str, object]]] = {
     "plain": [],
     "mirror-0": [{"service": "shadow", "percent": 0}],
     "mirror-100": [{"service": "shadow"}],
+    EACH: [],
 }
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.instructions", description=__doc__)
     parser.add_argument("--scenarios", default=",".join(MIRRORS), help="which, by comma")
+    parser.add_argument("--proxy", default="", help="more options of the proxy, in one string")
     parser.add_argument("--top", type=int, default=25, help="functions to list (default 25)")
     return parser.parse_args()
 
@@ -64,13 +73,44 @@ def is_serving(url: str) -> bool:
         return False
 
 
-def counted(place: Path, document: Path, requests: int) -> Counter[str]:
+def kept_alive(port: int, requests: int) -> int:
+    """Send so many requests over a few connections; how many were answered."""
+    load = ["h2load", "--h1", "-n", str(requests), "-c", str(CLIENTS)]
+    for name, value in HEADERS.items():
+        load += ["-H", f"{name}: {value}"]
+    load.append(f"http://{LOOPBACK}:{port}{PATH}")
+    report = subprocess.run(load, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"(\d+) succeeded", report)
+    return int(found[1]) if found else 0
+
+
+def connection_each(port: int, requests: int) -> int:
+    """The same with a connection for each request; the proxy is the one to close it."""
+    fields = {"Host": f"{LOOPBACK}:{port}", "User-Agent": "bench", **HEADERS, "Connection": "close"}
+    lines = [f"GET {PATH} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    request = "\r\n".join([*lines, "", ""]).encode()
+
+    def ask(_: int) -> bool:
+        with socket.create_connection((LOOPBACK, port), 60) as client:
+            client.sendall(request)
+            answer = b""
+            while data := client.recv(65536):
+                answer += data
+            return answer.startswith(b"HTTP/1.1 200 ")
+
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        return sum(clients.map(ask, range(requests)))
+
+
+def counted(
+    place: Path, more: list[str], load: Callable[[int, int], int], requests: int
+) -> Counter[str]:
     """Instructions by ``function [library]`` of a proxy that serves so many requests."""
     port, out = free_port(), place / f"callgrind.{requests}"
-    url = f"http://{LOOPBACK}:{port}/some/page?with=query"
+    url = f"http://{LOOPBACK}:{port}{PATH}"
     argv = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}"]
     argv += [sys.executable, "-m", "fastmirror", "--listen", f"{LOOPBACK}:{port}"]
-    argv += ["--rules", str(document), "--admin", "off"]
+    argv += ["--rules", str(place / "rules.json"), "--admin", "off", *more]
     with (place / "output").open("wb") as log:
         proxy = subprocess.Popen(argv, stdout=log, stderr=log)
     try:
@@ -79,12 +119,9 @@ def counted(place: Path, document: Path, requests: int) -> Counter[str]:
             if proxy.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"the proxy did not start: {(place / 'output').read_text()}")
             time.sleep(0.2)
-        load = ["h2load", "--h1", "-n", str(requests), "-c", "8"]
-        for name, value in HEADERS.items():
-            load += ["-H", f"{name}: {value}"]
-        report = subprocess.run([*load, url], capture_output=True, text=True, check=True).stdout
-        if f"{requests} succeeded" not in report:
-            raise RuntimeError(f"requests failed:\n{report}")
+        answered = load(port, requests)
+        if answered != requests:
+            raise RuntimeError(f"{answered} of {requests} requests were answered")
         time.sleep(0.5)  # the last copies' answers
     finally:
         proxy.terminate()
@@ -114,10 +151,11 @@ def main() -> int:
                 print(f"{scenario}: counting, about 20 s", file=sys.stderr, flush=True)
                 place = root / scenario
                 place.mkdir()
-                document = place / "rules.json"
-                document.write_text(rules(backend.port, shadow.port, scenario))
-                few = counted(place, document, WARM)
-                many = counted(place, document, WARM + REQUESTS)
+                (place / "rules.json").write_text(rules(backend.port, shadow.port, scenario))
+                more = options.proxy.split()
+                load = connection_each if scenario == EACH else kept_alive
+                few = counted(place, more, load, WARM)
+                many = counted(place, more, load, WARM + REQUESTS)
                 each = {name: (many[name] - few[name]) / REQUESTS for name in many}
                 print(f"{scenario}: {sum(each.values()):,.0f} instructions a request")
                 for function in sorted(each, key=lambda name: -each[name])[: options.top]:

@@ -50,6 +50,7 @@ cdef class Fields:
     # The start line, of a head that was scanned.
     cdef readonly bytes method
     cdef readonly bytes target
+    cdef readonly bint http10
     cdef readonly int status
     cdef readonly bytes reason
     # Framing (RFC 9112 section 6).

@@ -6,6 +6,7 @@ class Fields:
     # The start line, of a head that was scanned.
     method: bytes | None
     target: bytes | None
+    http10: bool
     status: int
     reason: bytes | None
     content_length: int  # -1: absent; -2: too large for any message

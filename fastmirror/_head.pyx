@@ -203,6 +203,7 @@ cdef class Fields:
         self.read = None
         self.own_size = self.count = self.size = 0
         self.method = self.target = self.reason = None
+        self.http10 = False
         self.status = 0
         self.content_length = -1
         self.transfer_encoding = self.chunked = False
@@ -358,6 +359,7 @@ cdef class Fields:
         cdef const char* text = PyBytes_AS_STRING(data)
         cdef Py_ssize_t end = PyBytes_GET_SIZE(data)
         cdef Py_ssize_t start = at, target, head_end
+        cdef bint http10
         cdef bytes method
         cdef uint8_t kind
         while c"A" <= text[at] <= c"Z":  # a bytes object ends with a NUL, which ends each loop
@@ -374,13 +376,17 @@ cdef class Fields:
             at += 1
             if kind == 2 and (text[at] == c"." or text[at] == c"%"):
                 return 0  # a dot segment, maybe
-        if end - at < 11 or memcmp(text + at, b" HTTP/1.1\r\n", 11) != 0:
+        if end - at < 11 or memcmp(text + at, b" HTTP/1.", 8) != 0:
+            return 0
+        http10 = text[at + 8] == c"0"
+        if memcmp(text + at + 8, b"0\r\n" if http10 else b"1\r\n", 3) != 0:
             return 0
         head_end = self._scan(text, at + 11, end)
-        if head_end == 0 or self.hosts != 1:
+        if head_end == 0 or self.hosts != 1 or http10 and self.transfer_encoding:
             self.clear()
             return 0
         self.method = method
+        self.http10 = http10
         self.target = PyBytes_FromStringAndSize(text + target, at - target)
         self._hold(data, start, head_end)
         return head_end

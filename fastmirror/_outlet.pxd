@@ -11,6 +11,8 @@ cdef class Outlet:
     cdef int write(self, bytes data) except -1
     cdef bint take_back(self) except -1
     cdef int flush(self) except -1
+    cdef int finish(self) except -1
+    cdef int _flush(self, int flags) except -1
     cdef Py_ssize_t unsent(self) except -1
     cdef bint _is_direct(self) except -1
-    cdef int _send(self, const char* data, Py_ssize_t size, bytes whole) except -1
+    cdef int _send(self, const char* data, Py_ssize_t size, bytes whole, int flags) except -1

@@ -16,10 +16,12 @@ from libc.string cimport memcpy
 cdef extern from "sys/socket.h" nogil:
     int MSG_NOSIGNAL
     int MSG_DONTWAIT
+    int MSG_MORE
     int SOL_SOCKET, SO_RCVBUF
     int setsockopt(int descriptor, int level, int name, const void* value, unsigned int size)
-    int getsockopt(int descriptor, int level, int name, void* value, unsigned int* size)
     ssize_t send(int descriptor, const void* data, size_t size, int flags)
+    int shutdown(int descriptor, int how)
+    int SHUT_WR
 
 # Pieces that are sent together are put together here, up to this size: a head and a short body.
 cdef enum:
@@ -68,7 +70,7 @@ cdef class Outlet:
             return self.flush()
         if self.transport is None:
             return 0
-        return self._send(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data)
+        return self._send(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), data, 0)
 
     cdef bint take_back(self) except -1:
         """Do not send what is held; whether there was something."""
@@ -78,6 +80,20 @@ cdef class Outlet:
 
     cdef int flush(self) except -1:
         """Send what is held."""
+        return self._flush(0)
+
+    cdef int finish(self) except -1:
+        """Send what is held, and that nothing follows it: the end of the stream goes with the last
+        of the data, instead of in a packet that wakes the peer once more. What the transport has to
+        send is ended by closing it."""
+        if not self.held:
+            return 0
+        self._flush(MSG_MORE)
+        if self.descriptor >= 0 and not self.spilled:
+            shutdown(self.descriptor, SHUT_WR)
+        return 0
+
+    cdef int _flush(self, int flags) except -1:
         cdef Py_ssize_t size = 0
         cdef bytes piece
         cdef list held = self.held
@@ -88,17 +104,17 @@ cdef class Outlet:
             return 0
         if len(held) == 1:
             piece = <bytes>held[0]
-            return self._send(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece), piece)
+            return self._send(PyBytes_AS_STRING(piece), PyBytes_GET_SIZE(piece), piece, flags)
         for piece in held:
             size += PyBytes_GET_SIZE(piece)
         if size > ROOM:
             piece = b"".join(held)
-            return self._send(PyBytes_AS_STRING(piece), size, piece)
+            return self._send(PyBytes_AS_STRING(piece), size, piece, flags)
         size = 0
         for piece in held:
             memcpy(_together + size, PyBytes_AS_STRING(piece), <size_t>PyBytes_GET_SIZE(piece))
             size += PyBytes_GET_SIZE(piece)
-        return self._send(_together, size, None)
+        return self._send(_together, size, None, flags)
 
     cdef bint _is_direct(self) except -1:
         """Whether nothing that was given to the transport is still to be sent before."""
@@ -106,13 +122,14 @@ cdef class Outlet:
             self.spilled = False
         return not self.spilled and self.descriptor >= 0
 
-    cdef int _send(self, const char* data, Py_ssize_t size, bytes whole) except -1:
+    cdef int _send(self, const char* data, Py_ssize_t size, bytes whole, int flags) except -1:
         """``whole``: the object that the data is, if it is one."""
         cdef Py_ssize_t sent = 0
         if size == 0:
             return 0
         if self._is_direct():
-            sent = send(self.descriptor, data, <size_t>size, MSG_NOSIGNAL | MSG_DONTWAIT)
+            flags |= MSG_NOSIGNAL | MSG_DONTWAIT
+            sent = send(self.descriptor, data, <size_t>size, flags)
             if sent == size:
                 return 0
             if sent < 0:
@@ -129,19 +146,3 @@ cdef class Outlet:
         if not self.spilled or self.transport is None:
             return 0
         return self.transport.get_write_buffer_size()
-
-
-# An event loop's own socket object makes another one for each option, and Python an exception where
-# there is none: that costs a connection tens of microseconds.
-
-def socket_option(int descriptor, int level, int name, unsigned int size):
-    """The bytes of a socket's option, at most 64; None where there is none."""
-    cdef char[64] value
-    if size > sizeof(value) or getsockopt(descriptor, level, name, value, &size):
-        return None
-    return PyBytes_FromStringAndSize(value, size)
-
-
-def set_socket_option(int descriptor, int level, int name, int value):
-    """Whether it could be set."""
-    return setsockopt(descriptor, level, name, &value, sizeof(value)) == 0

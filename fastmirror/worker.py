@@ -11,13 +11,14 @@ import asyncio
 import gc
 import socket
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 from fastmirror._counters import keep_memory
 from fastmirror.counts import SharedCounts, SlotMap
+from fastmirror.eventloop import track_no_transports
 from fastmirror.intercept.front import take
 from fastmirror.intercept.interception import Interception
 from fastmirror.options import Options
@@ -71,6 +72,7 @@ class Worker:
         keep_memory(KEPT)
         self.options = options
         self.loop = asyncio.get_running_loop()
+        track_no_transports(self.loop)
         self.runtime = Runtime(options, Wheel(self.loop), shared, index, slots)
         self.context = self.runtime.context
         self.interception = Interception(options, self.context, self.runtime.dialer)
@@ -120,22 +122,17 @@ class Worker:
 
     async def listen(self, sockets: list[socket.socket]) -> None:
         """Serve on sockets that are bound."""
-
-        def downstream() -> Any:
-            return Downstream(self.context)
-
         for each in sockets:
+            # No function of Python's: it is called for each connection.
+            made: Any = partial(Downstream, self.context)
             if each.family == socket.AF_UNIX:
-                server = await self.loop.create_unix_server(downstream, sock=each, backlog=BACKLOG)
+                server = await self.loop.create_unix_server(made, sock=each, backlog=BACKLOG)
             else:
-                accepted = downstream if self.options.intercept == "off" else self._front(each)
-                server = await self.loop.create_server(accepted, sock=each, backlog=BACKLOG)
+                if self.options.intercept != "off":
+                    kernel = self.interception.kernel(each, partial(take, self.interception))
+                    made = partial(Downstream, self.context, kernel.take)
+                server = await self.loop.create_server(made, sock=each, backlog=BACKLOG)
             self.servers.append(server)
-
-    def _front(self, listening: socket.socket) -> Callable[[], Any]:
-        """What takes connections that may be intercepted ones."""
-        taken = partial(take, self.interception, self.interception.kernel(listening))
-        return lambda: Downstream(self.context, taken)
 
     async def survey(self) -> Survey:
         """How the endpoints stand."""

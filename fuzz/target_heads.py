@@ -53,7 +53,7 @@ def pairs(fields: Fields) -> list[tuple[bytes, bytes]]:
 def check_scanned(data: bytes, end: int, fields: Fields, parsed: ParsedHead, head: bytes) -> None:
     """The parser reads what the scanner has taken, and as the scanner did."""
     assert head == data[:end]
-    assert not parsed.http10
+    assert fields.http10 == parsed.http10
     assert fields.items == parsed.fields.items
     assert meaning(fields) == meaning(parsed.fields)
     assert (fields.count, fields.size) == (parsed.fields.count, parsed.fields.size)

@@ -74,8 +74,9 @@ class Stage:
         context: Any = runtime.context
         context.access_log = seen
         client = Downstream(runtime.context)
-        transport = _Transport(source)
+        transport = _Transport()
         client.connection_made(transport)
+        client.source_ip = source.removeprefix("::ffff:").encode()
         client.data_received(head)
         if seen.ended is None:
             client.data_received(bytes(_announced(head)))
@@ -153,8 +154,8 @@ class _Seen:
 class _Transport(asyncio.Transport):
     """A client's connection that keeps what is written to it."""
 
-    def __init__(self, source: str) -> None:
-        super().__init__({"peername": (source, 0)})
+    def __init__(self) -> None:
+        super().__init__()
         self.written: list[bytes] = []
         self.closing = False
 

@@ -20,22 +20,17 @@ from fastmirror.intercept.captured import Captured
 from fastmirror.intercept.detect import HTTP1, MORE, protocol_of
 from fastmirror.intercept.end import reset
 from fastmirror.intercept.interception import Interception
-from fastmirror.intercept.original import Kernel, plain
+from fastmirror.intercept.original import plain
 from fastmirror.intercept.relay import Relay
 from fastmirror.proxy.downstream import Downstream
 from fastmirror.rules.address import Address
 from fastmirror.upstream.dial import keep_alive, take_urgent
 
 
-def take(interception: Interception, kernel: Kernel, transport: Any) -> bool:
-    """Whether a connection that was just made was intercepted; it is no client of ours then, until
-    that is known.
-    """
+def take(interception: Interception, transport: Any, original: Address) -> bool:
+    """Have a connection that was just made, and was intercepted; False: it is closed already."""
     peer = transport.get_extra_info("peername")
     if not isinstance(peer, tuple):
-        return False  # closed already
-    original = kernel.original(transport.get_extra_info("socket"), peer[0])
-    if original is None:
         return False
     front = Front(interception, transport)
     transport.set_protocol(front)

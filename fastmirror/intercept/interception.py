@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import logging
 import socket
+from collections.abc import Callable
+from typing import Any
 
 from fastmirror._core import now
 from fastmirror.intercept.original import Kernel, is_transparent
@@ -34,13 +36,13 @@ class Interception:
         self.ports = frozenset(each.port for each in options.listen if not each.is_unix)
         self._said_at = -SAID_EVERY
 
-    def kernel(self, listening: socket.socket) -> Kernel:
+    def kernel(self, listening: socket.socket, taken: Callable[[Any, Address], bool]) -> Kernel:
         """What knows where connections of a listening socket were going. ``auto`` goes by the
         socket: one that is inherited may be transparent.
         """
         transparent = self.how == "tproxy" or (self.how == "auto" and is_transparent(listening))
         # One that was handed over has a port that no option names.
-        return Kernel(transparent, self.ports | {listening.getsockname()[1]})
+        return Kernel(transparent, self.ports | {listening.getsockname()[1]}, taken)
 
     def is_own(self, peer: tuple[str, int], original: Address) -> bool:
         """Whether an intercepted connection is one of ours on its way to a service."""

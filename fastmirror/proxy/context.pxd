@@ -68,6 +68,10 @@ cdef class ProxyContext:
     cdef readonly bint request_id
     cdef readonly bint allow_connect
     cdef readonly bint allow_trace
+    cdef dict hosts                     # what was read of the Host fields that came
+
+    @cython.locals(found=tuple)
+    cdef tuple host_and_port(self, bytes host)
 
 
 cdef Target target_at(list targets, Py_ssize_t index)

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from fastmirror._core import Sampler, random64
 from fastmirror.counts import RouteCounts, WorkerCounts
+from fastmirror.http1.target import host_and_port
 from fastmirror.mirror.mirror import Mirror
 from fastmirror.options import Options
 from fastmirror.proxy.access_log import AccessLog
@@ -95,6 +96,10 @@ def target_at(targets: list[Target], index: int) -> Target:
     return targets[index]
 
 
+HOSTS = 1024  # that are remembered, of up to so many bytes:
+LONGEST = 255
+
+
 class ProxyContext:
     """``no_route`` counts the requests that no route took."""
 
@@ -127,3 +132,18 @@ class ProxyContext:
         self.request_id = options.x_request_id
         self.allow_connect = options.allow_connect
         self.allow_trace = options.allow_trace
+        self.hosts: dict[bytes, tuple[bytes, int]] = {}
+
+    def host_and_port(self, host: bytes) -> tuple[bytes, int]:
+        """A Host field as routes are compared with it. Most connections bring one that came before.
+
+        Raises ValueError.
+        """
+        found = self.hosts.get(host)
+        if found is None:
+            found = host_and_port(host)
+            if len(host) <= LONGEST:
+                if len(self.hosts) >= HOSTS:
+                    self.hosts.clear()
+                self.hosts[host] = found
+        return found

@@ -4,6 +4,7 @@ from fastmirror._core cimport now
 from fastmirror._framing cimport Chunks, Head
 from fastmirror._head cimport Fields, is_plain_target, part
 from fastmirror._outlet cimport Outlet
+from fastmirror._sockets cimport peer_ip
 from fastmirror.http1.framing cimport request_body
 from fastmirror.http1.heads cimport ParsedHead, parse_request
 from fastmirror.proxy.context cimport ProxyContext, RouteAction
@@ -20,7 +21,7 @@ cdef class Downstream(Client):
     cdef object taken                   # who may have it instead of us; None: nobody
     cdef object transport
     cdef Outlet outlet
-    cdef readonly bytes source_ip
+    cdef public bytes source_ip         # empty: not known
     cdef readonly double since
     cdef public object captured         # of an intercepted connection; None: it was made to us
     cdef list raw                       # its head that comes in, and what is behind it; or None
@@ -83,6 +84,8 @@ cdef class Downstream(Client):
     cdef int _refuse(self, int status, str flags, str text) except -1
     cdef int _next(self) except -1
     cdef int _read_on(self) except -1
+
+    @cython.locals(more=bint, closing=bint)
     cdef int _linger(self) except -1
     cdef int _give_up(self) except -1
     cdef int _close(self) except -1

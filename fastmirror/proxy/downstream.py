@@ -17,10 +17,11 @@ from fastmirror._core import now
 from fastmirror._framing import Chunks, Head
 from fastmirror._head import Fields, is_plain_target, part
 from fastmirror._outlet import Outlet
+from fastmirror._sockets import peer_ip
 from fastmirror.counts import DOWNSTREAM
 from fastmirror.http1.framing import CHUNKED, INVALID, LENGTH, NO_BODY, request_body
 from fastmirror.http1.heads import HeadError, parse_request
-from fastmirror.http1.target import HTTP_PORT, host_and_port, normal_target
+from fastmirror.http1.target import HTTP_PORT, normal_target
 from fastmirror.proxy.captured import CapturedConnection
 from fastmirror.proxy.client import Client
 from fastmirror.proxy.context import ProxyContext, RouteAction
@@ -40,8 +41,12 @@ LINGER = 2.0  # seconds for a client to take its last answer
 class Downstream(Client):
     """An asyncio protocol (by its methods)."""
 
-    def __init__(self, context: ProxyContext, taken: Callable[[Any], bool] | None = None) -> None:
-        """``taken``: asked about the connection when it is made; True: somebody else has it."""
+    def __init__(
+        self, context: ProxyContext, taken: Callable[[Any, int, bytes], bool] | None = None
+    ) -> None:
+        """``taken``: asked about the connection when it is made, with its descriptor and the
+        client's address; True: somebody else has it.
+        """
         self.taken = taken
         self.deadline = 0.0
         self.looked_at = 0
@@ -77,13 +82,12 @@ class Downstream(Client):
 
     def connection_made(self, transport: Any) -> None:
         taken, self.taken = self.taken, None
-        if taken is not None and taken(transport):
+        self.outlet.open(transport)
+        self.source_ip = peer_ip(self.outlet.descriptor)
+        if taken is not None and taken(transport, self.outlet.descriptor, self.source_ip):
+            self.outlet.shut()
             return
         self.transport = transport
-        self.outlet.open(transport)
-        peer = transport.get_extra_info("peername")
-        if isinstance(peer, tuple):
-            self.source_ip = peer[0].removeprefix("::ffff:").encode()
         context = self.context
         context.counts.connection(DOWNSTREAM, 1)
         context.clients.add(self)
@@ -127,7 +131,7 @@ class Downstream(Client):
     def connection_lost(self, error: Exception | None) -> None:
         self.context.counts.connection(DOWNSTREAM, -1)
         self.context.clients.discard(self)
-        self.deadline = 0.0
+        self.context.wheel.forget(self)
         self.lingering = True
         current, self.current = self.current, None
         if current is not None:
@@ -238,7 +242,7 @@ class Downstream(Client):
             fields = Fields.__new__(Fields)
             end = fields.scan_request(data, at)
             if end:
-                self._requested(fields.method, fields.target, fields, False, True)
+                self._requested(fields.method, fields.target, fields, fields.http10, True)
                 return end
             head = Head(True)
         at = head.take(data, at)
@@ -260,7 +264,7 @@ class Downstream(Client):
         """A head that came in pieces, or is not plain."""
         fields = Fields.__new__(Fields)
         if fields.scan_request(head, 0):
-            return self._requested(fields.method, fields.target, fields, False, True)
+            return self._requested(fields.method, fields.target, fields, fields.http10, True)
         try:
             parsed = parse_request(head)
         except HeadError as error:
@@ -310,7 +314,7 @@ class Downstream(Client):
                 host, target = normal_target(method, target, host)
             if host != self.raw_host:
                 if host or not http10:
-                    self.host, self.port = host_and_port(host)
+                    self.host, self.port = context.host_and_port(host)
                 else:
                     self.host, self.port = b"", HTTP_PORT
                 if captured is not None:
@@ -503,18 +507,25 @@ class Downstream(Client):
         """Close once all is written. Where the client may still be sending, its bytes are read
         and thrown away for a while: a reset would take the answer from it (RFC 9112 9.6).
         """
-        self.flush()
-        self.lingering = True
         more = bool(self.waiting) or bool(self.unread) or self.reading_paused
+        closing = self.half_closed or (self.receiving is None and not self.refused and not more)
+        if closing and not self.lingering:
+            self.outlet.finish()
+        else:
+            self.flush()
+        self.lingering = True
         self.waiting = None
         self.unread = None
         if self.transport is None or self.transport.is_closing():
             return 0
         self.paused_by_upstream = self.paused_by_line = False
         self._switch_reading()
-        if self.half_closed or (self.receiving is None and not self.refused and not more):
+        if closing:
+            more = self.outlet.unsent() > 0
             self.outlet.shut()
             self.transport.close()
+            if not more:
+                return 0  # with the next turn of the loop
         elif self.transport.can_write_eof():
             self.transport.write_eof()
         self.unsent = NEVER

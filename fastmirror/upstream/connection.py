@@ -356,6 +356,7 @@ class UpstreamConnection(Timed):
         if self.transport is None:
             return  # heard already
         self.outlet.shut()
+        self.wheel.forget(self)
         self.owner.lost(self)
         handler = self.handler
         if handler is not None:

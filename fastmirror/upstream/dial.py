@@ -13,7 +13,7 @@ import os
 import socket
 from typing import Any
 
-from fastmirror._outlet import set_socket_option
+from fastmirror._sockets import set_socket_option
 from fastmirror.rules.address import Address
 from fastmirror.upstream.flows import Flow, Flows
 

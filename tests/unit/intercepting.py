@@ -29,11 +29,12 @@ Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class StubKernel:
     """``to``: where every connection was going; None: to us."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Callable[[Any, Address], bool]) -> None:
         self.to: Address | None = None
+        self.taken = taken
 
-    def original(self, sock: Any, peer: str) -> Address | None:
-        return self.to
+    def take(self, transport: Any, descriptor: int, peer: bytes) -> bool:
+        return self.to is not None and self.taken(transport, self.to)
 
 
 class Lines:
@@ -60,7 +61,7 @@ class Intercepting:
         self.runtime = Runtime(self.options, Wheel(self.loop), self.shared, 0, SlotMap())
         self.context = self.runtime.context
         self.interception = Interception(self.options, self.context, self.runtime.dialer)
-        self.kernel = StubKernel()
+        self.kernel = StubKernel(partial(take, self.interception))
         self.log = Lines()
         self.context.access_log = self.log
         self.servers: list[asyncio.Server] = []
@@ -71,12 +72,7 @@ class Intercepting:
 
     async def start(self, serve: Serve | None) -> None:
         """Listen, in front of a destination; None: of one that refuses connections."""
-        kernel: Any = self.kernel
-        taken = partial(take, self.interception, kernel)
-
-        def client() -> Any:
-            return Downstream(self.context, taken)
-
+        client: Any = partial(Downstream, self.context, self.kernel.take)
         server = await self.loop.create_server(client, "127.0.0.1", 0)
         self.servers.append(server)
         self.address = server.sockets[0].getsockname()

@@ -91,10 +91,11 @@ def check_request(data: bytes, at: int = 0) -> int:
     assert (parsed.begun, parsed.headed) == (1, 1)
     assert parsed.items == fields.items
     assert (parser.get_method(), parsed.url) == (fields.method, fields.target)
-    assert parser.get_http_version() == "1.1"
+    assert parser.get_http_version() == ("1.0" if fields.http10 else "1.1")
     assert not parser.should_upgrade()
     if not parsed.complete:  # with the message, the parser forgets
-        assert parser.should_keep_alive() == (not fields.close)
+        kept = fields.keep_alive if fields.http10 else True
+        assert parser.should_keep_alive() == (kept and not fields.close)
     assert is_plain_target(fields.target)
     if fields.chunked:
         parser.feed_data(CHUNKS)
@@ -129,7 +130,7 @@ def check_response(data: bytes) -> int:
     assert parsed.items == fields.items
     assert parser.get_status_code() == fields.status
     assert (fields.reason or b"") == parsed.reason
-    assert parser.get_http_version() == "1.1"
+    assert parser.get_http_version() == ("1.0" if fields.http10 else "1.1")
     bodiless = fields.status in (204, 304)
     if fields.content_length >= 0 or fields.chunked:
         assert parsed.complete or parser.should_keep_alive() == (not fields.close)
@@ -163,6 +164,20 @@ def test_plain_heads_of_other_kinds():
     for last in (b"Connection: close\r\n\r\n", b"transfer-encoding: Chunked\r\n\r\n"):
         assert check_request(LINE + HOST + last) > 0
         assert check_response(b"HTTP/1.1 200 OK\r\n" + last) > 0
+
+
+@pytest.mark.parametrize(
+    "last", [b"", b"Connection: close\r\n", b"Connection: keep-alive\r\n", b"Content-Length: 3\r\n"]
+)
+def test_plain_heads_of_http10(last):
+    for version in (b"1.0", b"1.1"):
+        head = b"GET / HTTP/%b\r\n" % version + HOST + last + b"\r\n"
+        assert check_request(head) == len(head)
+        fields = Fields()
+        fields.scanned_request(head)
+        assert fields.http10 == (version == b"1.0")
+        fields.scanned_request(LINE + HOST + b"\r\n")
+        assert not fields.http10
 
 
 def test_a_plain_response_is_taken_whole():
@@ -232,7 +247,13 @@ HOST = b"Host: a\r\n"
         LINE + HOST + b"X-A: a\r\n\rb",
         LINE + HOST + b"X\xe9: a\r\n\r\n",
         LINE + HOST + b"X(A): a\r\n\r\n",
-        b"GET / HTTP/1.0\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"GET / HTTP/1.0\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n",
+        b"GET / HTTP/1.2\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/1.0\n" + HOST + b"\r\n",
+        b"GET / HTTP/1.0 \r\n" + HOST + b"\r\n",
+        b"GET / HTTP/0.1\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/2.0\r\n" + HOST + b"\r\n",
         b"GET / HTTP/1.1\n" + HOST + b"\r\n",
         b"GET /  HTTP/1.1\r\n" + HOST + b"\r\n",
         b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n",

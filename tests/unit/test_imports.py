@@ -27,13 +27,13 @@ ORDER = [
     ["proxy"],
     ["mirror"],
     ["upstream"],
-    ["options", "http1", "systemd"],
+    ["options", "http1", "systemd", "eventloop"],
     ["counts", "snapshot", "timers"],
     ["rules"],
     ["yaml_documents"],
     ["_core"],
     ["_regex"],
-    ["_automaton", "_counters", "_framing", "_head", "_outlet"],
+    ["_automaton", "_counters", "_framing", "_head", "_outlet", "_sockets"],
 ]
 LEVEL = {part: level for level, parts in enumerate(ORDER) for part in parts}
 SOURCES = sorted(path for path in ROOT.rglob("*.py") if path.parent.name != "__pycache__")

@@ -3,88 +3,58 @@
 from __future__ import annotations
 
 import socket
-import struct
 
 import pytest
 
 from fastmirror.counts import SharedCounts
-from fastmirror.intercept import original
 from fastmirror.intercept.original import Kernel, is_local, is_transparent
 from fastmirror.rules.address import Address
 from fastmirror.upstream.flows import Flows
 
-IN, IN6 = socket.AF_INET, socket.AF_INET6
+from .building import uncompiled
+
+TRANSPORT = object()
 
 
-def v4(host: str, port: int) -> bytes:
-    return struct.pack("=H", IN) + struct.pack("!H4s8x", port, socket.inet_pton(IN, host))
+class Taken:
+    """Who gets what was intercepted."""
 
+    def __init__(self) -> None:
+        self.to: list[Address] = []
 
-def v6(host: str, port: int) -> bytes:
-    body = struct.pack("!HI16sI", port, 0, socket.inet_pton(IN6, host), 0)
-    return struct.pack("=H", IN6) + body
-
-
-class Socket:
-    """An accepted one: ``known`` is what connection tracking says, by level."""
-
-    def __init__(self, family, name, known=()):
-        self.family = family
-        self.name = name
-        self.known = dict(known)
-
-    def getsockname(self):
-        return self.name
-
-    def fileno(self):
-        return self
-
-    def option(self, level, option, size):
-        assert option == 80
-        assert size == len(self.known.get(level, bytes(size)))
-        return self.known.get(level)
-
-
-IP, IPV6 = socket.IPPROTO_IP, socket.IPPROTO_IPV6
-OURS, OURS6 = ("127.0.0.1", 15001), ("::1", 15001, 0, 0)
-MAPPED = ("::ffff:127.0.0.1", 15001, 0, 0)
+    def __call__(self, transport: object, original: Address) -> bool:
+        assert transport is TRANSPORT
+        self.to.append(original)
+        return True
 
 
 @pytest.mark.parametrize(
-    ("sock", "expected"),
+    ("found", "expected"),
     [
-        (Socket(IN, OURS, {IP: v4("192.0.2.7", 80)}), Address("192.0.2.7", 80)),
-        (Socket(IN6, OURS6, {IPV6: v6("fd99::7", 443)}), Address("fd99::7", 443)),
-        (Socket(IN6, MAPPED, {IP: v4("192.0.2.7", 80)}), Address("192.0.2.7", 80)),
-        # Not intercepted: not tracked, or tracked as it is.
-        (Socket(IN, OURS), None),
-        (Socket(IN6, OURS6), None),
-        (Socket(IN, OURS, {IP: v4(*OURS)}), None),
-        (Socket(IN6, OURS6, {IPV6: v6("::1", 15001)}), None),
-        (Socket(IN6, MAPPED, {IP: v4(*OURS)}), None),
+        (("192.0.2.7", 80), [Address("192.0.2.7", 80)]),
+        (("fd99::7", 443), [Address("fd99::7", 443)]),
+        (None, []),
         # Our port: at an address of this host it is we, elsewhere somebody else.
-        (Socket(IN, OURS, {IP: v4("127.0.0.2", 15001)}), None),
-        (Socket(IN, OURS, {IP: v4("192.0.2.7", 15001)}), Address("192.0.2.7", 15001)),
+        (("127.0.0.2", 15001), []),
+        (("192.0.2.7", 15001), [Address("192.0.2.7", 15001)]),
     ],
 )
-def test_redirected_connections(monkeypatch, sock, expected):
-    monkeypatch.setattr(original, "socket_option", Socket.option)
-    assert Kernel(False, [15001]).original(sock, sock.name[0]) == expected
+@pytest.mark.parametrize("transparent", [False, True])
+def test_what_was_going_elsewhere_is_taken(monkeypatch, found, expected, transparent):
+    original = uncompiled("intercept.original")
+    asked = []
+    monkeypatch.setattr(original, "destination", lambda *each: asked.append(each) or found)
+    taken = Taken()
+    kernel = original.Kernel(transparent, [15001], taken)
+    assert kernel.take(TRANSPORT, 7, b"192.0.2.1") == bool(expected)
+    assert asked == [(7, b"192.0.2.1", transparent)]
+    assert taken.to == expected
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        (("192.0.2.7", 80), Address("192.0.2.7", 80)),
-        (("::ffff:192.0.2.7", 80, 0, 0), Address("192.0.2.7", 80)),
-        (("fd99::7", 443, 0, 0), Address("fd99::7", 443)),
-        (("192.0.2.7", 15001), Address("192.0.2.7", 15001)),
-        (OURS, None),
-        (MAPPED, None),
-    ],
-)
-def test_with_tproxy_our_end_is_the_destination(name, expected):
-    assert Kernel(True, [15001]).original(Socket(IN, name), name[0]) == expected
+def test_a_client_that_is_gone_is_not_asked_about():
+    taken = Taken()
+    assert not Kernel(True, [15001], taken).take(TRANSPORT, -1, b"")
+    assert taken.to == []
 
 
 def test_a_real_connection_that_nobody_redirected():
@@ -92,7 +62,8 @@ def test_a_real_connection_that_nobody_redirected():
         client = socket.create_connection(server.getsockname())
         accepted, _ = server.accept()
         assert not is_transparent(server)
-        assert Kernel(False, [server.getsockname()[1]]).original(accepted, "127.0.0.1") is None
+        kernel = Kernel(False, [server.getsockname()[1]], Taken())
+        assert not kernel.take(TRANSPORT, accepted.fileno(), b"127.0.0.1")
         client.close()
         accepted.close()
 

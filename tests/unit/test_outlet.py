@@ -194,3 +194,35 @@ def test_descriptors_that_are_used_again_get_nothing_of_their_former_connections
         assert runtime.counters.get(counts.GLOBAL_CONNECTIONS + counts.DOWNSTREAM) == 0
 
     run(main())
+
+
+@pytest.mark.parametrize("size", [0, 1, 5000, 20_000, SIZE])
+@pytest.mark.parametrize("framed", [False, True])
+@pytest.mark.parametrize("half_closed", [False, True])
+def test_an_answer_that_closes_the_connection_arrives_whole_and_ends(size, framed, half_closed):
+    """Its end goes with the last of it, unless the kernel has no room for all at once."""
+    body = BODY[:size]
+    length = b"content-length: %d\r\n" % size if framed else b"connection: close\r\n"
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\n%b\r\n" % length + body)
+        writer.close()
+
+    async def main() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        servers.append(server)
+        runtime, port = await proxy(server.sockets[0].getsockname()[1])
+        reader, writer = await connected(port)
+        writer.write(b"GET / HTTP/1.0\r\nHost: a\r\n\r\n")
+        if half_closed:
+            writer.write_eof()
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert b"\r\nconnection: close\r\n" in head
+        assert await slowly(reader, size) == body
+        assert await reader.read() == b""
+        writer.close()
+        await asyncio.sleep(0.1)
+        assert runtime.counters.get(counts.GLOBAL_CONNECTIONS + counts.DOWNSTREAM) == 0
+
+    run(main())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import sys
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -84,6 +85,10 @@ class Connection(timers.Timed):
         self.due = 0.0
         self.deadline = 0.0
 
+    def forget(self, wheel) -> None:
+        self.due = 0.0
+        wheel.forget(self)
+
     def expired(self) -> int:
         assert self.due, "called although it was closed, or had been called"
         assert self.loop.time >= self.due - EPSILON, "early"
@@ -91,6 +96,14 @@ class Connection(timers.Timed):
         self.expirations.append(self.loop.time)
         self.due = 0.0
         return 0
+
+
+def held(wheel) -> list[Connection]:
+    """What the wheel has, each where it says that it is."""
+    for tick, bucket in wheel.buckets.items():
+        assert all(each.looked_at == tick for each in bucket)
+        assert all(bucket[each.place] is each for each in bucket)
+    return [each for bucket in wheel.buckets.values() for each in bucket]
 
 
 @pytest.fixture
@@ -147,6 +160,46 @@ def test_what_is_closed_is_never_called_and_soon_forgotten(loop):
     loop.advance(LOOK_AHEAD + TICK + EPSILON)
     assert wheel.buckets == {}
     assert all(connection.expirations == [] for connection in connections)
+
+
+def test_what_is_forgotten_is_not_held(loop):
+    """However many are armed and forgotten before their buckets come up."""
+    wheel = timers.Wheel(loop)
+    kept = [Connection(loop) for _ in range(7)]
+    for at, connection in enumerate(kept):
+        for other in (1, 2):
+            passing = Connection(loop)
+            passing.arm(wheel, at % 3 * other)
+            connection.arm(wheel, 1)
+            passing.forget(wheel)
+            passing.forget(wheel)
+    assert sorted(map(id, held(wheel))) == sorted(map(id, kept))
+    kept[3].forget(wheel)
+    loop.advance(5)
+    assert [len(connection.expirations) for connection in kept] == [1, 1, 1, 0, 1, 1, 1]
+    assert held(wheel) == []
+
+
+def test_one_that_forgets_others_and_arms_them_again_in_the_same_turn(loop):
+    wheel = timers.Wheel(loop)
+    others = [Connection(loop) for _ in range(4)]
+
+    class First(Connection):
+        def expired(self) -> int:
+            for other in others:
+                other.forget(wheel)
+            others[0].arm(wheel, 0)
+            others[1].arm(wheel, 3)
+            return super().expired()
+
+    First(loop).arm(wheel, 1)
+    for other in others:
+        other.arm(wheel, 1)
+    loop.advance(2)
+    assert [len(other.expirations) for other in others] == [1, 0, 0, 0]
+    assert held(wheel) == [others[1]]
+    loop.advance(5)
+    assert [len(other.expirations) for other in others] == [1, 1, 0, 0]
 
 
 def test_an_idle_wheel_has_no_timer(loop):
@@ -226,6 +279,7 @@ moves = st.lists(
         st.tuples(st.just("arm"), st.integers(0, 3), st.floats(0, 12)),
         st.tuples(st.just("arm"), st.integers(0, 3), st.floats(0, 0.2)),
         st.tuples(st.just("close"), st.integers(0, 3), st.just(0.0)),
+        st.tuples(st.just("forget"), st.integers(0, 3), st.just(0.0)),
         st.tuples(st.just("wait"), st.just(0), st.floats(0, 6)),
         st.tuples(st.just("wait"), st.just(0), st.floats(0, 0.1)),
     ),
@@ -246,9 +300,13 @@ def test_whatever_is_armed_moved_and_closed(script, start):
                 connections[which].arm(wheel, seconds)
             elif move == "close":
                 connections[which].close()
+            elif move == "forget":
+                connections[which].forget(wheel)
+                assert connections[which] not in held(wheel)
             else:
                 loop.advance(seconds)
             assert loop.live() <= 1
+            assert len(set(map(id, held(wheel)))) == len(held(wheel))
             for connection in connections:
                 assert not connection.due or loop.time <= connection.due + TICK + EPSILON
         loop.advance(12 + LOOK_AHEAD + 1)
@@ -270,7 +328,7 @@ class Transport:
         self.gone: asyncio.Future[float] = asyncio.get_running_loop().create_future()
 
     def get_extra_info(self, name: str) -> object:
-        return ("10.0.0.1", 4711) if name == "peername" else None
+        return None
 
     def write(self, data: bytes) -> None:
         self.written += data
@@ -382,6 +440,7 @@ def test_a_connection_that_is_lost_is_forgotten():
     async def scenario(loop: Watched) -> None:
         client, transport = connected(loop, idle_timeout=0.1)
         client.connection_lost(None)
+        assert sys.getrefcount(client) == 2  # this function's, and the call's: no wheel's
         await asyncio.sleep(0.3)
         assert not transport.gone.done()
         assert max(loop.due) <= now()  # nor is there a later timer for it

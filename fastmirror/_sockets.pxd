@@ -1,0 +1,2 @@
+cpdef bytes peer_ip(int descriptor)
+cpdef tuple destination(int descriptor, bytes peer, bint transparent)
