@@ -1,84 +1,35 @@
 cimport cython
 
 from fastmirror._core cimport now
-from fastmirror._framing cimport Chunks, Head
-from fastmirror._head cimport Fields, is_plain_target, part
+from fastmirror._head cimport Fields
 from fastmirror._outlet cimport Outlet
 from fastmirror._sockets cimport peer_ip
-from fastmirror.http1.framing cimport request_body
-from fastmirror.http1.heads cimport ParsedHead, parse_request
 from fastmirror.proxy.context cimport ProxyContext, RouteAction
-from fastmirror.proxy.client cimport Client
 from fastmirror.proxy.exchange cimport Exchange
-from fastmirror.rules.request cimport Request
+from fastmirror.proxy.reading cimport RequestReader
 from fastmirror.upstream.connection cimport ResponseHandler
 
-# Imported constants that are C integers here.
-cdef int CHUNKED, INVALID, LENGTH, NO_BODY
+# An imported constant that is a C integer here.
+cdef int NO_BODY
 
 
-cdef class Downstream(Client):
+cdef class Downstream(RequestReader):
     cdef object taken                   # who may have it instead of us; None: nobody
     cdef object transport
     cdef Outlet outlet
-    cdef public bytes source_ip         # empty: not known
     cdef readonly double since
-    cdef public object captured         # of an intercepted connection; None: it was made to us
-    cdef list raw                       # its head that comes in, and what is behind it; or None
     cdef bint passing                   # it is to be relayed, once what came before is answered
-    # The request whose head or body is coming in.
-    cdef Head head                      # one that is not plain or not complete; else None
-    cdef Exchange receiving             # whose body is coming in
-    cdef long long body_left            # of a LENGTH
-    cdef Chunks chunks                  # of a CHUNKED
     cdef long long unsent               # when it was last looked at, in lingering
-    cdef bint refused                   # nothing more is read as requests
-    cdef bint upgrading                 # the request taken last asks for another protocol
-    cdef bint last                      # the connection closes with the request taken last
-    # The line of exchanges: the one that is served, those that wait, bytes not yet parsed.
+    # The line of exchanges: the one that is served, and those that wait.
     cdef Exchange current
     cdef object waiting                 # deque of Exchange; None: none ever waited
-    cdef list unread                    # None: nothing
-    # Why reading is paused.
+    # Why reading is paused, beside the line.
     cdef bint paused_by_upstream
-    cdef bint paused_by_line
     cdef bint reading_paused
     cdef bint writing_paused
-    cdef bint tunnel
-    cdef bint lingering                 # all is answered; what comes is thrown away
     cdef bint half_closed
-    cdef bytes raw_host                 # of the request before; most are the same
-    cdef bytes host                     # its name, as routes are compared
-    cdef int port
 
-    @cython.locals(at=Py_ssize_t, size=Py_ssize_t, timeout=double, left=double)
-    cdef int _feed(self, bytes data) except -1
-
-    @cython.locals(at=Py_ssize_t, size=Py_ssize_t)
-    cdef int _take_in(self, bytes data) except -1
-
-    @cython.locals(head=Head, size=Py_ssize_t, fields=Fields, end=Py_ssize_t)
-    cdef Py_ssize_t _read_head(self, bytes data, Py_ssize_t at) except -1
-
-    @cython.locals(fields=Fields, parsed=ParsedHead)
-    cdef int _parse(self, bytes head) except -1
-
-    @cython.locals(
-        context=ProxyContext, body=int, host=bytes, upgrade=bytes, request=Request,
-        exchange=Exchange, asked=bytes, passed=bint)
-    cdef int _requested(
-        self, bytes method, bytes target, Fields fields, bint http10, bint plain) except -1
-
-    @cython.locals(left=Py_ssize_t)
-    cdef Py_ssize_t _counted(self, bytes data, Py_ssize_t at) except -1
-
-    @cython.locals(chunks=Chunks, receiving=Exchange)
-    cdef Py_ssize_t _chunked(self, bytes data, Py_ssize_t at) except -1
-    cdef int _keep_raw(self, bytes data, Py_ssize_t at) except -1
-    cdef int _set_aside(self, bytes data) except -1
-    cdef int _complete(self) except -1
     cdef int _switch_reading(self) except -1
-    cdef int _take(self, Exchange exchange) except -1
 
     @cython.locals(exchange=Exchange)
     cdef int _refuse(self, int status, str flags, str text) except -1
