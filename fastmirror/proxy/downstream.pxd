@@ -34,6 +34,8 @@ cdef class Downstream(RequestReader):
     @cython.locals(exchange=Exchange)
     cdef int _refuse(self, int status, str flags, str text) except -1
     cdef int _next(self) except -1
+
+    @cython.locals(timeout=double)
     cdef int _read_on(self) except -1
 
     @cython.locals(more=bint, closing=bint)

@@ -254,9 +254,11 @@ class Downstream(RequestReader):
         if self.current is None and self.receiving is None and self.head is None:
             if self.half_closed:
                 return self._linger()
-            # An answer that began before the drain did not say that it is the last.
-            draining = self.context.draining
-            self.context.wheel.arm(self, LAST_WORD if draining else self.idle_timeout)
+            timeout = self.idle_timeout
+            if self.context.draining:
+                # An answer that began before the drain did not say that it is the last.
+                timeout = LAST_WORD
+            self.context.wheel.arm(self, timeout)
         return self._switch_reading()
 
     def pass_on(self) -> None:
