@@ -28,16 +28,18 @@ LEAST = 0.01  # a smaller share is none
 class ThreadLoad:
     """Which share of the time its thread ran or waited for a core, since it was last asked.
 
-    A thread that shares its core, or whose container has used up its quota, is short of time
-    although it runs little: that is why the waiting counts.
+    A thread that shares its core is short of time although it runs little: that is why the waiting
+    counts.
     """
 
     def __init__(self) -> None:
+        self.file = -1  # without the file, the time that the thread ran must do
         try:
             self.file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            self.file = -1  # the time that it ran must do
-        if self._busy() == 0:  # a kernel that does not count says 0 0 0
+            counts = self._busy() > 0  # a kernel that does not count says 0 0 0
+        except (OSError, ValueError):
+            counts = False
+        if not counts:
             self.close()
         self.at = time.monotonic_ns()
         self.busy = self._busy()

@@ -119,13 +119,12 @@ def test_the_load_is_what_ran_and_what_waited(kernel):
 
 
 def test_a_kernel_without_the_figures(kernel, monkeypatch):
-    """No file, or one that says 0 0 0: the time that the thread ran."""
-    for broken in ("open", "pread"):
+    """No file, or one that says something else: the time that the thread ran."""
+    for content in (None, b"0 0 0\n", b"", b"none\n"):
         with monkeypatch.context() as patched:
-            if broken == "open":
+            if content is None:
                 patched.setattr(overload.os, "open", fails)
-            else:
-                patched.setattr(overload.os, "pread", lambda *_: b"0 0 0\n")
+            patched.setattr(overload.os, "pread", lambda *_, content=content: content)
             load = ThreadLoad()
             assert load.file == -1
             kernel.passes(100, 30, 20)
