@@ -36,3 +36,4 @@ cdef class Sampler:
 
     cdef bint decide(self, bytes key) except -1
     cdef bint decide_random(self) except -1
+    cdef bint keeps(self, bytes key, double part) except -1

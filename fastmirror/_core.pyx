@@ -489,6 +489,9 @@ cpdef bytes new_request_id():
 
 # ---- sampling ----------------------------------------------------------------------------
 
+cdef double WHOLE = 2.0**64
+
+
 cdef class Sampler:
     """XXH64(key, seed) < threshold, the threshold being the exact share of 2^64.
 
@@ -519,6 +522,20 @@ cdef class Sampler:
             return False
         key = random64()
         return hash64(<const uint8_t*>&key, 8, self.seed) < self.threshold
+
+    cdef bint keeps(self, bytes key, double part) except -1:
+        """Whether what was sampled is within a part of it, from 0 to 1. For a key that is so when
+        a share that is smaller by this part has it too; where there is none, chance decides."""
+        cdef double threshold = WHOLE if self.always else <double>self.threshold
+        if key is None:
+            return <double>random64() < part * WHOLE
+        return <double>hash64(
+            <const uint8_t*>PyBytes_AS_STRING(key), PyBytes_GET_SIZE(key), self.seed
+        ) < part * threshold
+
+    def kept(self, part: float, bytes key=None):
+        """Of what was sampled, whether it is within a part: see ``keeps``."""
+        return self.keeps(key, part)
 
     def sampled(self, bytes key=None):
         """The decision for a key, or for fresh random bits where there is none."""

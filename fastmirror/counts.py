@@ -28,6 +28,7 @@ DROP_REASONS = (
     "breaker",
     "not_routed",
     "overflow",
+    "overload",
 )
 (
     QUEUE_FULL,
@@ -43,6 +44,7 @@ DROP_REASONS = (
     BREAKER,
     NOT_ROUTED,
     OVERFLOW,
+    OVERLOAD,
 ) = range(len(DROP_REASONS))
 FAILURE_KINDS = ("connect", "timeout", "reset", "protocol", "slow", "client_abort", "shutdown")
 (
@@ -69,7 +71,9 @@ GLOBAL_TUNNELS = GLOBAL_CONNECTIONS + len(SIDES)
 GLOBAL_ACCESS_LOST = GLOBAL_TUNNELS + len(TUNNEL_KINDS)
 GLOBAL_MIRROR_OFF = GLOBAL_ACCESS_LOST + 1  # in the first region alone
 GLOBAL_REFUSED = GLOBAL_MIRROR_OFF + 1
+GLOBAL_MIRROR_SHED = GLOBAL_REFUSED + 1  # millionths of the copies that a worker does not admit
 GLOBAL_SLOTS = 64
+MILLION = 1_000_000
 
 ROUTE_RETRIES = len(CODE_CLASSES)
 ROUTE_SLOTS = ROUTE_RETRIES + 1
@@ -154,8 +158,13 @@ class SharedCounts:
                 region.put(base + MIRROR_BUFFERED, 0)
         for slot in range(GLOBAL_CONNECTIONS, GLOBAL_CONNECTIONS + len(SIDES)):
             region.put(slot, 0)
+        region.put(GLOBAL_MIRROR_SHED, 0)
         for slot in range(FIRST_FLOW, FIRST_FLOW + FLOW_SLOTS):
             region.put(slot, 0)
+
+    def admitted(self) -> float:
+        """Which share of the copies every worker admits at least."""
+        return 1.0 - max(region.get(GLOBAL_MIRROR_SHED) for region in self.regions) / MILLION
 
     def total(self, slot: int) -> int:
         """A slot's sum over all workers (gauges may be negative in one: 64-bit wrap-around)."""
@@ -266,6 +275,11 @@ class WorkerCounts:
     def connection_refused(self) -> int:
         """A client's connection was closed at once: there are too many."""
         self.counters.add(GLOBAL_REFUSED, 1)
+        return 0
+
+    def copies_admitted(self, share: float) -> int:
+        """Which share of the copies is admitted from now on."""
+        self.counters.put(GLOBAL_MIRROR_SHED, round((1.0 - share) * MILLION))
         return 0
 
     def access_lines_lost(self) -> int:

@@ -238,6 +238,12 @@ class MetricsPage:
             "1 while mirroring is switched off.",
             total(counts.GLOBAL_MIRROR_OFF),
         )
+        yield from one(
+            "fastmirror_mirror_admitted_share",
+            "gauge",
+            "Share of the copies that the load leaves room for, in the worker with the least.",
+            self.shared.admitted(),
+        )
         yield from _family(
             "fastmirror_rules_reloads_total",
             "counter",

@@ -58,6 +58,7 @@ class Options:
     access_log: str = "off"
     access_log_format: str = "text"
     mirror_memory: int = 64 << 20
+    mirror_max_load: int | None = None  # percent
     drain_time: float = 30.0
     log_level: str = "info"
     max_header_bytes: int = 64 << 10
@@ -136,6 +137,15 @@ def _admin(text: str) -> Address | None:
     return None if text == "off" else parse_address(text, wildcard=True)
 
 
+def _max_load(text: str) -> int | None:
+    if text == "off":
+        return None
+    try:
+        return _number(1, 100)(text)
+    except ValueError:
+        raise ValueError(f'expected a whole number from 1 to 100, or off, got "{text}"') from None
+
+
 def _size_of(least: int) -> Callable[[str], int]:
     def parse(text: str) -> int:
         value = size(text)
@@ -171,6 +181,7 @@ _OPTIONS: dict[str, tuple[Callable[[str], Any], str, str]] = {
     "access_log": (str, "FILE|-|off", "one line a request and a copy (off)"),
     "access_log_format": (_choice("text", "json"), "FORM", "text or json (text)"),
     "mirror_memory": (_size_of(0), "BYTES", "what all copies together may hold (64MiB)"),
+    "mirror_max_load": (_max_load, "PERCENT|off", "a worker's load; above: fewer copies (off)"),
     "drain_time": (seconds, "SECONDS", "how long a stop waits for what is in flight (30)"),
     "log_level": (
         _choice("debug", "info", "warning", "error"),

@@ -28,6 +28,7 @@ from fastmirror.counts import (
 )
 from fastmirror.mirror.control import MirrorControl
 from fastmirror.mirror.mirror import Mirror
+from fastmirror.mirror.overload import LoadGuard
 from fastmirror.options import Options
 from fastmirror.proxy.context import ProxyContext, RouteAction, Target
 from fastmirror.rules.model import Destination, Route, Rules, Service
@@ -91,6 +92,9 @@ class Runtime:
         self.control = MirrorControl(
             options.mirror_memory // options.workers, shared.regions[0], GLOBAL_MIRROR_OFF
         )
+        self.guard: LoadGuard | None = None
+        if options.mirror_max_load is not None:
+            self.guard = LoadGuard(wheel.loop, self.control, counts, options.mirror_max_load)
         nothing = Rules(version=1)
         self.context = ProxyContext(
             options,
@@ -222,6 +226,8 @@ class Runtime:
 
     def close(self) -> None:
         """Close every idle connection and stop every timer."""
+        if self.guard is not None:
+            self.guard.close()
         self.primaries.close()
         self.shadows.close()
         self.resolver.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from . import idle, isolation, machine, report, saturation, uploads
 from .generators import Generators
 from .progress import Progress, say, span
-from .proxies import OURS, PEERS, Peer
+from .proxies import OURS, PEERS, FastmirrorPeer, Peer
 from .results import Results
 from .scenarios import FAMILIES, PARTS, Scenario, chosen
 
@@ -35,17 +36,20 @@ def arguments() -> argparse.Namespace:
         default="*",
         help=f"which, by comma, with * and ?: {', '.join([*FAMILIES, *PARTS])}, or one's name",
     )
+    parser.add_argument("--proxy", default="", help="more options of fastmirror, in one string")
     parser.add_argument("--output", type=Path, default=OUTPUT, help="a folder")
     return parser.parse_args()
 
 
-def available(names: str, lost: list[str]) -> list[Peer]:
+def available(names: str, more: list[str], lost: list[str]) -> list[Peer]:
     """Raises ValueError for a name that is none of them."""
     found = []
     for name in names.split(","):
         if name not in PEERS:
             raise ValueError(f'"{name}" is none of {", ".join(PEERS)}')
         peer = PEERS[name]()
+        if isinstance(peer, FastmirrorPeer):
+            peer.more = more
         why = peer.missing()
         if why:
             say(f"without {name}: {why}")
@@ -62,7 +66,7 @@ class Session:
         self.options = options
         self.repeats: int = options.repeats or (3 if options.quick else 5)
         self.results = Results()
-        self.peers = available(options.peers, self.results.lost)
+        self.peers = available(options.peers, shlex.split(options.proxy), self.results.lost)
         self.families, self.parts = chosen(options.scenarios, quick=options.quick)
         # Rounds without a number of their own for what differs little from one to the next.
         self.few = 1 if options.quick else min(3, self.repeats)
@@ -99,6 +103,8 @@ class Session:
             "is said",
             "pinned": "the proxy on core 1; load generator, backend and shadow on core 0",
         }
+        if self.options.proxy:
+            results.settings["more options of fastmirror"] = self.options.proxy
 
     def write(self) -> None:
         self.results.machine = machine.describe()

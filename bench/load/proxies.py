@@ -11,6 +11,7 @@ import re
 import shutil
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -183,6 +184,7 @@ class EnvoyPeer(Peer):
 class FastmirrorPeer(Peer):
     name = "fastmirror"
     pipelines = True
+    more: Sequence[str] = ()  # options
 
     def command(self, setting: Setting) -> list[str]:
         mirrors = [
@@ -210,6 +212,7 @@ class FastmirrorPeer(Peer):
             *("--rules", str(config)),
             *("--admin", address(free_port())),
             *("--workers", str(setting.workers)),
+            *self.more,
         ]
 
     def version(self) -> str:

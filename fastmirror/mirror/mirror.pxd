@@ -13,7 +13,7 @@ from fastmirror.upstream.pool cimport Pool
 cdef int KEEP, TARGET, SUFFIX, LITERAL
 cdef int HEALTH_BAD, HEALTH_GOOD, STARTS
 cdef double RETRY
-cdef int BODY_TOO_LARGE, BREAKER, BYTES_FULL, LOOP, NO_ENDPOINT, OFF, QUEUE_FULL, RATE
+cdef int BODY_TOO_LARGE, BREAKER, BYTES_FULL, LOOP, NO_ENDPOINT, OFF, OVERLOAD, QUEUE_FULL, RATE
 cdef int UNSAFE_METHOD, UPGRADE
 
 
@@ -43,6 +43,7 @@ cdef class Mirror(CopyOwner):
 
     cdef bint _sampled(self, Request request) except -1
     cdef int _refusal(self, Request request, long long length, bint upgrade) except -2
+    cdef bint _sheds(self, Request request) except -1
     cdef bytes _copy_host(self, bytes host, bytes target)
 
     @cython.locals(copy=Copy, reason=int)

@@ -18,6 +18,7 @@ from fastmirror.counts import (
     LOOP,
     NO_ENDPOINT,
     OFF,
+    OVERLOAD,
     QUEUE_FULL,
     RATE,
     UNSAFE_METHOD,
@@ -239,6 +240,8 @@ class Mirror(CopyOwner):
         # What admit() would find too, when the copy had been made.
         if self.breaker.is_open():
             return BREAKER
+        if self.control.shedding and self._sheds(request):
+            return OVERLOAD
         if self.queue.copies and not self.queue.has_room():
             self._send_waiting()
             if not self.queue.has_room():
@@ -246,6 +249,11 @@ class Mirror(CopyOwner):
         if self.rate is not None and not self.rate.take():
             return RATE
         return -1
+
+    def _sheds(self, request: Request) -> bool:
+        """Whether a request that was sampled is beyond the share that the load leaves room for."""
+        key = self.key.read(request) if self.key is not None else None
+        return not self.sampler.keeps(key, self.control.share)
 
     def _copy_host(self, host: bytes, target: bytes) -> bytes:
         if self.host_policy == KEEP:

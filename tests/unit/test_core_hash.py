@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 import pytest
 import xxhash
@@ -130,6 +131,34 @@ def test_0_is_never_and_100_is_always(key):
 def test_a_smaller_share_lies_within_a_larger_one(key, one, other):
     smaller, larger = sorted((one, other))
     assert sampler(smaller).sampled(key) <= sampler(larger).sampled(key)
+
+
+@given(st.binary(max_size=40), percents, st.floats(0, 1))
+def test_what_is_kept_of_a_share_is_what_a_smaller_one_has(key, percent, part):
+    whole = sampler(percent)
+    smaller = Sampler(Fraction(percent) / 100 * Fraction(part), b"httpbin/v2")
+    kept = whole.sampled(key) and whole.kept(part, key)
+    # But for the rounding of floats, at the very end of the part.
+    end = Fraction(percent) / 100 * Fraction(part) * WHOLE
+    distance = xxhash.xxh64_intdigest(key, whole.seed) - end
+    assert kept == smaller.sampled(key) or abs(distance) < 2**14
+
+
+def test_the_kept_part_grows_with_its_share():
+    keys = [f"user-{number}".encode() for number in range(2_000)]
+    half = sampler(50)
+    sampled = {key for key in keys if half.sampled(key)}
+    parts = [{key for key in sampled if half.kept(tenth / 10, key)} for tenth in range(11)]
+    assert (parts[0], parts[10]) == (set(), sampled)
+    assert all(less < more for less, more in pairwise(parts))
+    assert abs(len(parts[5]) - 500) < 100
+
+
+def test_without_a_key_chance_keeps_the_part():
+    made, tries = sampler(10), 20_000
+    assert sigmas(sum(made.kept(0.3) for _ in range(tries)), tries, 0.3) < 6
+    assert not any(made.kept(0.0) for _ in range(100))
+    assert all(made.kept(1.0) for _ in range(100))
 
 
 def test_1_percent_of_the_keys_is_inside_10_percent():

@@ -253,7 +253,7 @@ def test_no_route_may_have_the_name_of_what_else_is_counted(name):
 def test_the_names_are_the_specifications():
     assert " ".join(counts.DROP_REASONS) == (
         "queue_full bytes_full body_too_large rate off loop unsafe_method upgrade client_abort "
-        "no_endpoint breaker not_routed overflow"
+        "no_endpoint breaker not_routed overflow overload"
     )
     assert " ".join(counts.FAILURE_KINDS) == (
         "connect timeout reset protocol slow client_abort shutdown"

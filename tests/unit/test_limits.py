@@ -298,6 +298,15 @@ def test_what_is_spent_beyond_the_rate_is_owed(clock):
 # ---- the memory of all copies together
 
 
+def test_control_says_whether_copies_are_shed():
+    control = uncompiled("mirror.control").MirrorControl(0, Counters(memoryview(bytearray(8))), 0)
+    assert (control.share, control.shedding) == (1.0, False)
+    control.admit_share(0.5)
+    assert (control.share, control.shedding) == (0.5, True)
+    control.admit_share(1.0)
+    assert not control.shedding
+
+
 def test_control_charges_and_switches():
     switch = Counters(memoryview(bytearray(64)))
     control = uncompiled("mirror.control").MirrorControl(100, switch, 3)
