@@ -312,7 +312,7 @@ class Downstream(Client):
         try:
             if not plain and (method == b"CONNECT" or not is_plain_target(target)):
                 host, target = normal_target(method, target, host)
-            if host != self.raw_host:
+            if host != self.raw_host or not host:  # HTTP/1.0 may do without one
                 if host or not http10:
                     self.host, self.port = context.host_and_port(host)
                 else:
@@ -551,6 +551,8 @@ class Downstream(Client):
 
     def drain(self) -> None:
         """Take no more requests: close now if idle, else with the next response."""
+        if self.lingering:
+            return  # for a while, so that its last answer is not reset
         if self.current is None and self.head is None and self.transport is not None:
             self.outlet.shut()
             self.transport.close()
