@@ -25,7 +25,7 @@ from fastmirror.rules.load import decode_valid, encode_rules
 from fastmirror.rules.model import Rules
 from fastmirror.runtime import declare_slots
 from fastmirror.upstream.survey import Survey
-from fastmirror.worker import Worker, undisturbed
+from fastmirror.worker import Worker, uncollected, undisturbed
 
 ANSWER_TIME = 30.0  # seconds for a worker to do as it was told
 SURVEY_TIME = 10.0  # and to look at its endpoints: it is not to be ended for being busy
@@ -343,8 +343,10 @@ class WorkerEnd:
     async def _do(self, message: dict[str, Any]) -> Any:
         what = message["do"]
         if what == "survey":
-            async with asyncio.timeout(SURVEY_TIME):
-                return await self.worker.survey()
+            with uncollected():
+                async with asyncio.timeout(SURVEY_TIME):
+                    found = await self.worker.survey()
+                return msgspec.Raw(msgspec.msgpack.encode(found))
         if what in ("apply", "prepare"):
             for parts, base in message["slots"]:
                 key: Key = tuple(parts)

@@ -10,6 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from fastmirror.worker import uncollected
+
 Made = TypeVar("Made")
 
 
@@ -29,4 +31,5 @@ class Shared(Generic[Made]):
     async def _make(self, make: Callable[[], Awaitable[Made]]) -> Made:
         async with self.busy:
             self.waiting = None
-            return await make()
+            with uncollected():
+                return await make()
