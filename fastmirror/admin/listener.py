@@ -82,7 +82,7 @@ class _Client(asyncio.Protocol):
         self.hosts = 0
         self.size = 0
         self.body: list[bytes] = []  # others may have the same
-        self.answered = False
+        self.answered = self.half_closed = False
         self.task: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
 
@@ -90,7 +90,7 @@ class _Client(asyncio.Protocol):
         self.transport = transport
         self.clients.add(self)
         self.timer = asyncio.get_running_loop().call_later(MAX_TIME, self.close)
-        if len(self.clients) > MAX_CLIENTS:
+        if len(self.clients) > MAX_CLIENTS and not self._take_a_place():
             self._send(Answer(503, "too many admin connections\n"))
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -121,7 +121,17 @@ class _Client(asyncio.Protocol):
             self._send(Answer(413, "the request is too large\n"))
 
     def eof_received(self) -> bool:
+        self.half_closed = True
         return self.task is not None  # it may still read the answer
+
+    def _take_a_place(self) -> bool:
+        """That of a client which sends no more: it may well be gone."""
+        for client in self.clients:
+            if client.half_closed:
+                client.close()
+                self.clients.discard(client)
+                return True
+        return False
 
     def on_url(self, url: bytes) -> None:
         self.url += url

@@ -154,3 +154,15 @@ def test_services_are_not_waited_for_while_workers_drain(
         gate.open()
         assert client.response("GET").status == 200
     assert proxy.wait() == 0
+
+
+def test_clients_that_are_gone_take_nobodys_place(
+    start_proxy: StartProxy, start_nginx: StartNginx
+) -> None:
+    proxy = start_proxy(many(start_nginx("v1").port, 1000))
+    data = f"GET /metrics HTTP/1.1\r\nHost: {LOOPBACK}\r\n\r\n".encode()
+    for _ in range(100):
+        with socket.create_connection((LOOPBACK, proxy.admin)) as sock:
+            sock.sendall(data)
+    assert proxy.ask("/readyz")[0] == 200
+    assert proxy.ask("/metrics")[0] == 200
