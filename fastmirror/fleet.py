@@ -25,9 +25,10 @@ from fastmirror.rules.load import decode_valid, encode_rules
 from fastmirror.rules.model import Rules
 from fastmirror.runtime import declare_slots
 from fastmirror.upstream.survey import Survey
-from fastmirror.worker import Worker, undisturbed
+from fastmirror.worker import Worker, uncollected, undisturbed
 
 ANSWER_TIME = 30.0  # seconds for a worker to do as it was told
+SURVEY_TIME = 10.0  # and to look at its endpoints: it is not to be ended for being busy
 RESTART_PAUSE = 0.5  # seconds between starts of a worker that keeps dying
 
 _logger = logging.getLogger("fastmirror")
@@ -258,7 +259,9 @@ class _Member:
         return f"worker {self.index}: {problem}"
 
     async def ask(self, message: dict[str, Any], time: float) -> dict[str, Any]:
-        """Its answer; empty: there is no worker now."""
+        """Its answer; empty: there is no worker now, or one that listens no more."""
+        if self.fleet.draining and message["do"] != "drain":
+            return {}  # its turn would come when the worker has ended
         async with self.turn:
             if self.reader is None or self.writer is None:
                 return {}
@@ -340,7 +343,10 @@ class WorkerEnd:
     async def _do(self, message: dict[str, Any]) -> Any:
         what = message["do"]
         if what == "survey":
-            return await self.worker.survey()
+            with uncollected():
+                async with asyncio.timeout(SURVEY_TIME):
+                    found = await self.worker.survey()
+                return msgspec.Raw(msgspec.msgpack.encode(found))
         if what in ("apply", "prepare"):
             for parts, base in message["slots"]:
                 key: Key = tuple(parts)

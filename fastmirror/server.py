@@ -73,6 +73,7 @@ class Server:
         self.leaving = self.draining = False
         self.stopped = asyncio.Event()
         self.tasks: set[asyncio.Future[Any]] = set()
+        self.pages: dict[str, Any] = {}  # of the admin listener, those that are long
 
     async def serve(self, admin: AdminServer | None) -> None:
         """Until stopped."""

@@ -55,6 +55,20 @@ def undisturbed() -> Iterator[None]:
         sys.setswitchinterval(interval)
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """While hundreds of thousands of objects are made that are gone at the end, none of them in a
+    cycle: to search them for garbage holds the loop, the more of them the longer.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 async def in_turns(steps: Iterator[Any]) -> None:
     """Do what has thousands of steps, beside the serving."""
     loop = asyncio.get_running_loop()

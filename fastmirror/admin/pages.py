@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from fastmirror import metrics
 from fastmirror.admin.live import LIVE_HEADERS, LIVE_PAGE
 from fastmirror.admin.services import services
+from fastmirror.admin.shared import Shared
 from fastmirror.admin.stats import stats
 from fastmirror.rules.load import encode_in_steps
 from fastmirror.upstream.survey import Survey, merge
@@ -70,7 +71,7 @@ async def _rules(server: Server) -> Answer:
 
 
 async def _services(server: Server) -> Answer:
-    rules, surveys = server.reloader.rules, await server.fleet.survey()
+    surveys, rules = await server.fleet.survey(), server.reloader.rules
     merged: Survey = {}
     await in_turns(merge(surveys, merged))
     pieces = await _pieces(services(rules, merged, len(surveys)))
@@ -143,6 +144,7 @@ GET: dict[str, Page] = {
     "/stats.json": _stats,
     "/": _live,
 }
+LONG = {_metrics, _rules, _services, _stats}
 POST: dict[str, Page] = {
     "/mirror/off": _mirror_off,
     "/mirror/on": _mirror_on,
@@ -159,6 +161,9 @@ async def answer(server: Server, method: str, path: str) -> Answer:
         path = f"{path}?{query}"  # what ends the process is not to be done by mistake
     get, post = GET.get(path), POST.get(path)
     if get is not None and method in ("GET", "HEAD"):
+        if get in LONG:
+            shared: Shared[Answer] = server.pages.setdefault(path, Shared())
+            return await shared.get(lambda: get(server))
         return await get(server)
     if post is not None and method == "POST":
         return await post(server)

@@ -35,6 +35,7 @@ def stats(server: Server) -> Iterator[bytes]:
         "started": server.metrics.started,
         "workers": shared.workers,
         "mirroring": "off" if total(counts.GLOBAL_MIRROR_OFF) else "on",
+        "mirror_admitted_share": shared.admitted(),
         "rules": {
             "since": server.reloader.since,
             "routes": len(server.reloader.rules.routes),
@@ -62,15 +63,24 @@ def stats(server: Server) -> Iterator[bytes]:
     for name, rows in (("routes", _routes(server)), ("services", _services(server))):
         separator = b',"%s":[' % name.encode()
         for row in rows:
-            yield separator + msgspec.json.encode(row)
-            separator = b","
+            if row is None:
+                yield b""
+            else:
+                yield separator + msgspec.json.encode(row)
+                separator = b","
         yield b"]" if separator == b"," else separator + b"]"
     yield b"}"
 
 
-def _services(server: Server) -> Iterator[dict[str, Any]]:
+# Where there is None, something was looked at and nothing is to be said: there may be thousands.
+Rows = Iterator[dict[str, Any] | None]
+
+
+def _services(server: Server) -> Rows:
     for key, base in list(server.slots.bases.items()):
-        if key[0] == "service":
+        if key[0] != "service":
+            yield None
+        else:
             yield {
                 "service": key[1],
                 "ejections": server.shared.total(base + counts.SERVICE_EJECTIONS),
@@ -78,15 +88,18 @@ def _services(server: Server) -> Iterator[dict[str, Any]]:
             }
 
 
-def _routes(server: Server) -> Iterator[dict[str, Any]]:
+def _routes(server: Server) -> Rows:
     """Every route that ever was, in the order of the slots, with its mirrors."""
     mirrors: dict[str, list[tuple[str, int]]] = {}
     bases = list(server.slots.bases.items())
     for key, base in bases:
         if key[0] == "mirror":
             mirrors.setdefault(key[1], []).append((key[2], base))
+        yield None
     for key, base in bases:
-        if key[0] == "route":
+        if key[0] != "route":
+            yield None
+        else:
             yield {
                 "route": key[1],
                 "requests": _known(server.shared, base, counts.CODE_CLASSES),

@@ -322,6 +322,8 @@ class Downstream(RequestReader):
 
     def drain(self) -> None:
         """Take no more requests: close now if idle, else with the next response."""
+        if self.lingering:
+            return  # for a while, so that its last answer is not reset
         if self.current is None and self.head is None and self.transport is not None:
             self.outlet.shut()
             self.transport.close()

@@ -187,7 +187,7 @@ class RequestReader(Client):
         try:
             if not plain and (method == b"CONNECT" or not is_plain_target(target)):
                 host, target = normal_target(method, target, host)
-            if host != self.raw_host:
+            if host != self.raw_host or not host:  # HTTP/1.0 may do without one
                 if host or not http10:
                     self.host, self.port = context.host_and_port(host)
                 else:

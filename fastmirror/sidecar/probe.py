@@ -16,6 +16,7 @@ from fastmirror.options import ADMIN
 from fastmirror.rules.address import Address, parse_address
 
 TIMEOUT = 5.0  # seconds for an answer
+MAX_DELAY = 86400
 
 
 def healthcheck(arguments: list[str]) -> int:
@@ -47,7 +48,7 @@ def drain(arguments: list[str]) -> int:
     )
     parser.add_argument(
         "--delay",
-        type=float,
+        type=_delay,
         default=0.0,
         metavar="SECONDS",
         help="let it serve on in this way for so long: others may not know yet that it ends (0)",
@@ -56,11 +57,11 @@ def drain(arguments: list[str]) -> int:
     try:
         address = _address(options.admin)
         if options.graceful or options.delay > 0:
-            _ask(address, "POST", "/drain?graceful")
+            _tell(address, "/drain?graceful")
             time.sleep(options.delay)
             if options.graceful:
                 return 0
-        _ask(address, "POST", "/drain")
+        _tell(address, "/drain")
     except ValueError as error:
         return _usage(parser, error)
     except (OSError, http.client.HTTPException) as error:
@@ -100,6 +101,23 @@ def _address(text: str) -> Address:
     except ValueError as error:
         raise ValueError(f"--admin: {error}") from None
     return address if address.host else Address("127.0.0.1", address.port)
+
+
+def _delay(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds <= MAX_DELAY:
+        raise argparse.ArgumentTypeError(f"expected 0 to {MAX_DELAY} seconds, found {text}")
+    return seconds
+
+
+def _tell(address: Address, path: str) -> None:
+    """Raises OSError or HTTPException, also where it is not done."""
+    status, text = _ask(address, "POST", path)
+    if status != 200:
+        raise http.client.HTTPException(f"POST {path}: {status} {text.strip()}")
 
 
 def _ask(address: Address, method: str, path: str) -> tuple[int, str]:

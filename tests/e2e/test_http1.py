@@ -260,6 +260,12 @@ class TestHttp10Client:
             assert response.status == 200
             assert (response.value("connection") or "").lower() == "keep-alive"
 
+    def test_its_missing_host_is_not_the_next_requests(self, client: Client) -> None:
+        client.send(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+        assert client.response("GET").status == 404
+        client.send(b"GET / HTTP/1.1\r\nHost: \r\n\r\n")
+        assert client.response("GET").status == 400
+
     def test_no_chunks_for_it(self, client: Client) -> None:
         client.send(request_bytes("GET", "/chunked?n=100000", version="1.0"))
         response = client.response()

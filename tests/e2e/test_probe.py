@@ -6,7 +6,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -143,6 +145,55 @@ def test_a_graceful_drain_with_a_delay_ends_nothing(
     assert (done.returncode, time.monotonic() - begun >= 0.5) == (0, True)
     with Client(proxy.port) as late:
         assert late.get("/").value("connection") == "close"
+
+
+def test_a_drain_does_not_reset_a_client_that_still_sends(
+    start_proxy: StartProxy, start_nginx: StartNginx
+) -> None:
+    document = rules({"v1": start_nginx("v1").port})
+    own = {"name": "own", "direct_response": {"status": 200}}
+    document["routes"].insert(0, own | {"match": [{"path": {"exact": "/own"}}]})
+    proxy = start_proxy(document, "--drain-time", "20")
+    with Client(proxy.port) as idle, Client(proxy.port) as sends:
+        sends.send(b"POST /own HTTP/1.1\r\nHost: app.test\r\nContent-Length: 1000000\r\n\r\n")
+        assert sends.response("POST").value("connection") == "close"
+        assert idle.get("/own").status == 200
+        assert proxy.ask("/drain", "POST")[0] == 200
+        assert idle.sock.recv(1) == b""
+        for _ in range(3):  # the first is answered with a reset, and the second fails
+            sends.send(b"more")
+    assert proxy.wait() == 0
+
+
+@pytest.mark.parametrize("delay", ["-1", "nan", "inf", "1e30"])
+def test_a_delay_that_is_none(start_proxy: StartProxy, start_nginx: StartNginx, delay: str) -> None:
+    proxy = start_proxy(rules({"v1": start_nginx("v1").port}))
+    where = f"{LOOPBACK}:{proxy.admin}"
+    done = run_cli("drain", "--graceful", f"--delay={delay}", "--admin", where)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--delay: expected" in done.stderr
+    assert proxy.ask("/readyz")[0] == 200
+
+
+@pytest.mark.parametrize("options", [[], ["--graceful"]])
+def test_a_drain_that_is_refused(options: list[str]) -> None:
+    class Refuses(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.send_error(404, "there is none")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer((LOOPBACK, 0), Refuses) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            done = run_cli("drain", *options, "--admin", f"{LOOPBACK}:{server.server_port}")
+        finally:
+            server.shutdown()
+            thread.join()
+    assert done.returncode == 1
+    assert "404" in done.stderr
 
 
 def test_a_drain_that_is_not_known_is_none(
