@@ -6,17 +6,15 @@ so that what is scraped always adds up; a label's values come from the rules, ne
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 
 from fastmirror import __version__, counts
 from fastmirror._counters import DURATION_BUCKETS
 from fastmirror.snapshot import MirrorSnapshot
+from fastmirror.usage import Usage
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_TICKS = os.sysconf("SC_CLK_TCK")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 
 Labels = tuple[tuple[str, str], ...]
 Sample = tuple[str, Labels, float]
@@ -256,36 +254,27 @@ class MetricsPage:
             "What runs: always 1.",
             [("", (("version", __version__), ("python", platform.python_version())), 1)],
         )
-        usage = [usage_of(pid) for pid in pids]
+        usage = Usage(pids)
+        for _ in usage.read():
+            yield ""
         yield from one(
             "process_cpu_seconds_total",
             "counter",
             "Processor time, user and system, all processes.",
-            sum(each[0] for each in usage),
+            usage.cpu_seconds,
         )
         yield from one(
             "process_resident_memory_bytes",
             "gauge",
             "Resident memory, all processes.",
-            sum(each[1] for each in usage),
+            usage.resident_bytes,
         )
         yield from one(
             "process_open_fds",
             "gauge",
             "Open file descriptors, all processes.",
-            sum(each[2] for each in usage),
+            usage.open_fds,
         )
         yield from one(
             "process_start_time_seconds", "gauge", "Unix time of the start.", self.started
         )
-
-
-def usage_of(pid: int) -> tuple[float, int, int]:
-    """``(cpu seconds, resident bytes, open descriptors)`` of a process; zeros if it is gone."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            fields = file.read().rpartition(")")[2].split()
-        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-    except OSError:
-        return 0.0, 0, 0
-    return (int(fields[11]) + int(fields[12])) / _TICKS, int(fields[21]) * _PAGE, descriptors

@@ -58,7 +58,8 @@ def undisturbed() -> Iterator[None]:
 @contextmanager
 def uncollected() -> Iterator[None]:
     """While hundreds of thousands of objects are made that are gone at the end, none of them in a
-    cycle: to search them for garbage holds the loop, the more of them the longer.
+    cycle: to search them for garbage holds the loop, the more of them the longer. What the serving
+    left in cycles meanwhile goes at the end, also where one page follows another.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -67,6 +68,7 @@ def uncollected() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+            gc.collect(1)
 
 
 async def in_turns(steps: Iterator[Any]) -> None:

@@ -14,8 +14,8 @@ import msgspec
 
 from fastmirror import __version__, counts
 from fastmirror._counters import DURATION_BUCKETS
-from fastmirror.metrics import usage_of
 from fastmirror.snapshot import MirrorSnapshot
+from fastmirror.usage import Usage
 
 if TYPE_CHECKING:
     from fastmirror.server import Server
@@ -27,7 +27,9 @@ def stats(server: Server) -> Iterator[bytes]:
     last count is of what is above them all.
     """
     shared, total = server.shared, server.shared.total
-    usage = [usage_of(pid) for pid in server.fleet.pids()]
+    usage = Usage(server.fleet.pids())
+    for _ in usage.read():
+        yield b""
     head = {
         "version": __version__,
         "state": server.state,
@@ -44,9 +46,9 @@ def stats(server: Server) -> Iterator[bytes]:
             "reloads": dict(server.metrics.reloads),
         },
         "process": {
-            "cpu_seconds": sum(each[0] for each in usage),
-            "resident_bytes": sum(each[1] for each in usage),
-            "open_fds": sum(each[2] for each in usage),
+            "cpu_seconds": usage.cpu_seconds,
+            "resident_bytes": usage.resident_bytes,
+            "open_fds": usage.open_fds,
         },
         "connections": {
             side: max(0, total(counts.GLOBAL_CONNECTIONS + at))

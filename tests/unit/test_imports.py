@@ -28,7 +28,7 @@ ORDER = [
     ["mirror"],
     ["upstream"],
     ["options", "http1", "systemd", "eventloop"],
-    ["counts", "snapshot", "timers"],
+    ["counts", "snapshot", "timers", "usage"],
     ["rules"],
     ["yaml_documents"],
     ["_core"],
