@@ -1,4 +1,4 @@
-"""The command as an operator meets it: bad input, changing rules, signals, the admin pages."""
+"""The command as an operator meets it: bad input, listening, changing rules, the access log."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from .backends import Backends, Connection, echo
 from .client import Client, blast, gets, request_bytes
 from .conftest import StartNginx, StartProxy
 from .documents import Document, rules
-from .procs import LOOPBACK, Finished, Proxy, free_port, is_open, run_cli, wait_until
+from .procs import LOOPBACK, Finished, free_port, run_cli, wait_until
 
 GOOD = rules({"v1": 8001, "v2": 8002}, {"percent": 12.5, "max_body": "1MiB"})
 
@@ -399,152 +398,6 @@ class TestReload:
             wait_until(lambda: shadow.requests, "the copy, whole")
             assert client.get("/").body == b"v3\n"
         assert [request.length for request in shadow.requests] == [10]
-
-
-class TestStop:
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_drains(
-        self, start_proxy: StartProxy, backends: Backends, number: signal.Signals, workers: str
-    ) -> None:
-        gate = backends.gate()
-
-        async def waits(conn: Connection) -> None:
-            while await conn.request():
-                await gate.passed()
-                await conn.answer(b"done\n")
-
-        primary = backends.start(waits)
-        proxy = start_proxy(rules({"v1": primary.port}), "--drain-time", "20", "--workers", workers)
-        with Client(proxy.port) as idle, Client(proxy.port) as client:
-            client.send(request_bytes("GET", "/"))
-            wait_until(lambda: primary.requests, "the request upstream")
-            proxy.signal(number)
-            wait_until(lambda: not is_open(proxy.port), "no more connections taken")
-            assert proxy.popen.poll() is None
-            assert self.readiness(proxy) in (503, None)
-            gate.open()
-            response = client.response()
-            assert response.body == b"done\n"
-            assert client.at_end()
-            assert idle.at_end()
-        assert proxy.wait() == 0
-
-    @staticmethod
-    def readiness(proxy: Proxy) -> int | None:
-        try:
-            return proxy.ask("/readyz")[0]
-        except ConnectionError:
-            return None
-
-    def test_not_forever(self, start_proxy: StartProxy, backends: Backends) -> None:
-        async def never(conn: Connection) -> None:
-            while await conn.receive():
-                pass
-
-        primary = backends.start(never)
-        proxy = start_proxy(rules({"v1": primary.port}), "--drain-time", "0.3")
-        with Client(proxy.port) as client:
-            client.send(request_bytes("GET", "/"))
-            wait_until(lambda: primary.accepted, "the request upstream")
-            proxy.signal(signal.SIGTERM)
-            assert proxy.wait(10) == 0
-
-    def test_second_signal_ends_at_once(self, start_proxy: StartProxy, backends: Backends) -> None:
-        async def never(conn: Connection) -> None:
-            while await conn.receive():
-                pass
-
-        primary = backends.start(never)
-        proxy = start_proxy(rules({"v1": primary.port}), "--drain-time", "600")
-        with Client(proxy.port) as client:
-            client.send(request_bytes("GET", "/"))
-            wait_until(lambda: primary.accepted, "the request upstream")
-            proxy.signal(signal.SIGTERM)
-            wait_until(lambda: not is_open(proxy.port), "draining")
-            assert proxy.popen.poll() is None
-            proxy.signal(signal.SIGTERM)
-            assert proxy.wait(10) in (0, 1)  # would be ten minutes otherwise
-            proxy.expected_exit = (0, 1)  # it was told not to finish what it had begun
-
-    def test_post_drain(self, start_proxy: StartProxy, start_nginx: StartNginx) -> None:
-        proxy = start_proxy(rules({"v1": start_nginx("v1").port}))
-        assert proxy.ask("/drain", "GET")[0] in (404, 405)
-        assert proxy.ask("/drain", "POST")[0] == 200
-        assert proxy.wait() == 0
-
-
-class TestAdmin:
-    def test_pages(self, start_proxy: StartProxy, start_nginx: StartNginx) -> None:
-        proxy = start_proxy(rules({"v1": start_nginx("v1").port}))
-        assert proxy.ask("/healthz")[0] == 200
-        assert proxy.ask("/readyz")[0] == 200
-        assert proxy.ask("/no-such-page")[0] == 404
-        assert proxy.ask("/readyz", "POST")[0] == 405
-
-    def test_metrics_names(self, start_proxy: StartProxy, start_nginx: StartNginx) -> None:
-        v1, v2 = start_nginx("v1"), start_nginx("v2")
-        proxy = start_proxy(rules({"v1": v1.port, "v2": v2.port}, {}))
-        blast(proxy.port, gets(10))
-        proxy.settled(10)
-        metrics = proxy.metrics()
-        names = metrics.names()
-        for name in (
-            "requests_total",
-            "request_duration_seconds_bucket",
-            "request_duration_seconds_count",
-            "mirror_matched_total",
-            "mirror_sent_total",
-            "mirror_completed_total",
-            "mirror_in_flight",
-            "mirror_buffered_bytes",
-            "mirror_duration_seconds_count",
-            "build_info",
-        ):
-            assert f"fastmirror_{name}" in names
-        assert metrics.total("fastmirror_request_duration_seconds_count") == 10
-        assert metrics.total("fastmirror_mirror_duration_seconds_count") == 10
-        assert metrics.total("fastmirror_mirror_buffered_bytes") == 0
-        assert metrics.total("process_resident_memory_bytes") > 1 << 20
-
-    def test_two_workers_add_up(self, start_proxy: StartProxy, start_nginx: StartNginx) -> None:
-        v1, v2 = start_nginx("v1"), start_nginx("v2")
-        document = rules({"v1": v1.port, "v2": v2.port}, {"percent": 50, "max_queued": 5000})
-        proxy = start_proxy(document, "--workers", "2")
-        count = 3000
-        # Many connections, so that both have some whatever the kernel's choice.
-        blast(proxy.port, gets(count), connections=64)
-        counters = proxy.settled(count)
-        assert counters.sent + counters.not_sampled == count
-        assert len(v2.wait_for(counters.sent)) == counters.sent
-        metrics = proxy.metrics()
-        assert metrics.total("fastmirror_requests_total") == count
-        assert metrics.total("fastmirror_request_duration_seconds_count") == count
-
-    @pytest.mark.parametrize("workers", ["1", "2"])
-    def test_off_and_on(
-        self, start_proxy: StartProxy, start_nginx: StartNginx, workers: str
-    ) -> None:
-        v1, v2 = start_nginx("v1"), start_nginx("v2")
-        proxy = start_proxy(rules({"v1": v1.port, "v2": v2.port}, {}), "--workers", workers)
-        count, connections = 300, 32
-
-        def run() -> None:
-            assert set(blast(proxy.port, gets(count), connections=connections)) == {b"200 v1\n"}
-
-        run()
-        assert proxy.settled(count).sent == count
-        assert proxy.ask("/mirror/off", "GET")[0] in (404, 405)
-        assert proxy.ask("/mirror/off", "POST")[0] == 200
-        time.sleep(0.1)  # what the contract grants the other workers to hear of it
-        run()
-        counters = proxy.settled(2 * count)
-        assert (counters.sent, counters.dropped) == (count, {"off": count})
-        assert proxy.ask("/mirror/on", "POST")[0] == 200
-        time.sleep(0.1)
-        run()
-        counters = proxy.settled(3 * count)
-        assert (counters.sent, counters.dropped) == (2 * count, {"off": count})
 
 
 class TestAccessLog:
