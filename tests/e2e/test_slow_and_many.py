@@ -79,6 +79,8 @@ def test_descriptors_run_out(start_proxy: StartProxy, backends: Backends) -> Non
                 with suppress(OSError):
                     sock.connect((LOOPBACK, proxy.port))
                     sock.sendall(request_bytes("GET", "/"))
+            # Until the others have theirs, one of them may have the connection to the backend.
+            wait_until(lambda: client.get("/").status == 200, "the others' answers")
             for _ in range(20):
                 assert client.get("/").status == 200
         wait_until(lambda: client_is_served(proxy.port), "new connections served again")
